@@ -1,0 +1,321 @@
+"""The errors of the package.
+
+::
+
+    Exception
+    └── AMQPError
+        ├── MessageNacked                       the broker refused a published message
+        ├── ConnectionError                     the whole connection is affected
+        │   ├── RecoverableConnectionError      connecting anew may help
+        │   │   ├── Blocked                     blocked_timeout passed under a broker alarm
+        │   │   ├── ConsumerCancelled           the broker ended a consumer that has no on_cancel
+        │   │   ├── ConnectionForced        320
+        │   │   └── ResourceError           506
+        │   └── IrrecoverableConnectionError    it will happen again
+        │       ├── InvalidPath             402
+        │       ├── FrameError              501
+        │       ├── FrameSyntaxError        502
+        │       │   └── EncodeError             a value cannot be put on the wire (a ValueError too)
+        │       ├── InvalidCommand          503
+        │       ├── ChannelNotOpen          504
+        │       ├── UnexpectedFrame         505
+        │       ├── NotAllowed              530
+        │       ├── AMQPNotImplementedError 540
+        │       └── InternalError           541
+        └── ChannelError                        one channel is affected
+            ├── NoRoute                     312 a mandatory message reached no queue
+            ├── RecoverableChannelError
+            │   ├── RPCTimeout                  no reply within rpc_timeout
+            │   ├── ContentTooLarge         311
+            │   ├── NoConsumers             313
+            │   └── ResourceLocked          405
+            └── IrrecoverableChannelError
+                ├── AccessRefused           403
+                ├── NotFound                404
+                └── PreconditionFailed      406
+    UserWarning
+    └── AMQPDeprecationWarning
+
+A class that has a reply code of its own states it as ``code``, and is thereby registered.
+"""
+# ruff: noqa: N818 (AMQP names its errors without "Error", and users import those names)
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+from . import spec
+
+__all__ = (
+    'AMQPDeprecationWarning', 'AMQPError', 'AMQPNotImplementedError', 'AccessRefused', 'Blocked',
+    'ChannelError', 'ChannelNotOpen', 'ConnectionError', 'ConnectionForced', 'ConsumerCancelled',
+    'ContentTooLarge', 'EncodeError', 'FrameError', 'FrameSyntaxError', 'InternalError',
+    'InvalidCommand', 'InvalidPath', 'IrrecoverableChannelError', 'IrrecoverableConnectionError',
+    'MessageNacked', 'NoConsumers', 'NoRoute', 'NotAllowed', 'NotFound', 'PreconditionFailed',
+    'RPCTimeout', 'RecoverableChannelError', 'RecoverableConnectionError', 'ResourceError',
+    'ResourceLocked', 'UnexpectedFrame',
+)
+
+_Sig = tuple[int, int]
+_E = TypeVar('_E', bound='AMQPError')
+
+# Reply code -> class; filled by AMQPError.__init_subclass__.
+ERROR_MAP: dict[int, type[AMQPError]] = {}
+
+
+def _dotted(name: str) -> str:
+    """'Queue.DeclareOk' -> 'Queue.declare_ok', the spelling of error texts."""
+    cls, _, method = name.partition('.')
+    return f"{cls}.{re.sub('(?<=[a-z])(?=[A-Z])', '_', method).lower()}"
+
+
+# Method names by (class id, method id), and by the same as one 32-bit number.
+METHOD_NAME_MAP: dict[_Sig | int, str] = {}
+for _sig, _method in spec.METHODS.items():
+    METHOD_NAME_MAP[_sig] = METHOD_NAME_MAP[_sig[0] << 16 | _sig[1]] = _dotted(_method.name)
+
+
+class AMQPDeprecationWarning(UserWarning):
+    """A way of use that will go away."""
+
+
+class AMQPError(Exception):
+    """Base of all errors here: the reply code and text, and the method they are about."""
+
+    code = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__dict__.get('code'):
+            # The first one stays: an application's subclass does not take a code over.
+            ERROR_MAP.setdefault(cls.code, cls)
+
+    def __init__(
+        self,
+        reply_text: str | None = None,
+        method_sig: _Sig | None = None,
+        method_name: str | None = None,
+        reply_code: int | None = None,
+    ) -> None:
+        self.reply_code = reply_code or self.code
+        self.reply_text = reply_text
+        self.message: Any = reply_text
+        self.method_sig = method_sig
+        self.method_name = method_name or ''
+        if method_sig and not method_name:
+            self.method_name = METHOD_NAME_MAP.get(method_sig, '')
+        super().__init__(reply_code, reply_text, method_sig, self.method_name)
+
+    @property
+    def method(self) -> str | _Sig | None:
+        """The method's name, or its ids where it has none."""
+        return self.method_name or self.method_sig
+
+    def __str__(self) -> str:
+        if self.method:
+            return f'{self.method}: ({self.reply_code}) {self.reply_text}'
+        return self.reply_text or f'<{type(self).__name__}: unknown error>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `args` has not the order of __init__, and a subclass may take other arguments still.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(cls: type[_E], args: tuple[Any, ...]) -> _E:
+    """Make an instance without calling __init__: for copy and pickle, which then set its state."""
+    error = cls.__new__(cls)
+    error.args = args
+    return error
+
+
+class ConnectionError(AMQPError):
+    """The connection is affected, and with it every channel of it."""
+
+
+class ChannelError(AMQPError):
+    """One channel is affected."""
+
+
+class RecoverableChannelError(ChannelError):
+    """The same operation may succeed later, on the same channel object."""
+
+
+class IrrecoverableChannelError(ChannelError):
+    """The same operation would fail again."""
+
+
+class RecoverableConnectionError(ConnectionError):
+    """Connecting anew may help."""
+
+
+class IrrecoverableConnectionError(ConnectionError):
+    """Connecting anew would not help."""
+
+
+class MessageNacked(AMQPError):
+    """The broker took no responsibility for a published message (basic.nack)."""
+
+    def __init__(
+        self, *args: Any, message: Any = None, delivery_tag: int | None = None, **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.message = message
+        self.delivery_tag = delivery_tag
+
+
+class Blocked(RecoverableConnectionError):
+    """The broker held the connection blocked for longer than blocked_timeout."""
+
+
+class ConsumerCancelled(RecoverableConnectionError):
+    """The broker cancelled a consumer which has no `on_cancel` callback."""
+
+
+class RPCTimeout(RecoverableChannelError):
+    """No reply came within rpc_timeout; the channel has been closed.
+
+    Not a TimeoutError: callers that poll take one for "nothing to read".
+    """
+
+
+class ContentTooLarge(RecoverableChannelError):
+    """content-too-large."""
+
+    code = 311
+
+
+class NoRoute(ChannelError):
+    """no-route: a mandatory message reached no queue; `message` is that message.
+
+    Neither recoverable nor irrecoverable: the channel stays open, and whether another attempt
+    helps depends on who creates the queue.
+    """
+
+    code = 312
+
+    def __init__(
+        self,
+        *args: Any,
+        message: Any = None,
+        exchange: str = '',
+        routing_key: str = '',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.message = message
+        self.exchange = exchange
+        self.routing_key = routing_key
+
+
+class NoConsumers(RecoverableChannelError):
+    """no-consumers."""
+
+    code = 313
+
+
+class ConnectionForced(RecoverableConnectionError):
+    """connection-forced: an operator closed the connection, or the broker stops."""
+
+    code = 320
+
+
+class InvalidPath(IrrecoverableConnectionError):
+    """invalid-path: no such virtual host."""
+
+    code = 402
+
+
+class AccessRefused(IrrecoverableChannelError):
+    """access-refused: wrong credentials or lack of permission."""
+
+    code = 403
+
+
+class NotFound(IrrecoverableChannelError):
+    """not-found: no such queue or exchange."""
+
+    code = 404
+
+
+class ResourceLocked(RecoverableChannelError):
+    """resource-locked: another connection has the queue exclusively."""
+
+    code = 405
+
+
+class PreconditionFailed(IrrecoverableChannelError):
+    """precondition-failed: declared otherwise, unknown delivery tag, acknowledged too late."""
+
+    code = 406
+
+
+class FrameError(IrrecoverableConnectionError):
+    """frame-error: the type, the size or the end octet of a frame is wrong."""
+
+    code = 501
+
+
+class FrameSyntaxError(IrrecoverableConnectionError):
+    """syntax-error: what is in a frame is malformed."""
+
+    code = 502
+
+
+class EncodeError(FrameSyntaxError, ValueError):
+    """A value cannot be put on the wire; nothing was sent and the connection is as it was.
+
+    `position` is the index of the argument at fault, where one is known.
+    """
+
+    # The base's code, not a registration of its own: a peer's 502 is a FrameSyntaxError.
+    position: int | None = None
+
+
+class InvalidCommand(IrrecoverableConnectionError):
+    """command-invalid: a method out of order."""
+
+    code = 503
+
+
+class ChannelNotOpen(IrrecoverableConnectionError):
+    """channel-error: a frame on a channel that is not open."""
+
+    code = 504
+
+
+class UnexpectedFrame(IrrecoverableConnectionError):
+    """unexpected-frame: a frame out of order."""
+
+    code = 505
+
+
+class ResourceError(RecoverableConnectionError):
+    """resource-error: the broker lacks something."""
+
+    code = 506
+
+
+class NotAllowed(IrrecoverableConnectionError):
+    """not-allowed: no access to the virtual host, or a negotiated limit exceeded."""
+
+    code = 530
+
+
+class AMQPNotImplementedError(IrrecoverableConnectionError):
+    """not-implemented by the broker."""
+
+    code = 540
+
+
+class InternalError(IrrecoverableConnectionError):
+    """internal-error in the broker; RabbitMQ's answer to a table it cannot parse, too."""
+
+    code = 541
+
+
+def error_for_code(
+    code: int, text: str | None, method: _Sig | None, default: type[AMQPError],
+) -> AMQPError:
+    """Return an error of the class registered for `code`, else of `default`."""
+    return ERROR_MAP.get(code, default)(text, method, reply_code=code)

@@ -1,0 +1,41 @@
+"""Tiny helpers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+
+def str_to_bytes(s: str | bytes) -> bytes:
+    """Encode text as UTF-8, lone surrogates included; bytes pass through."""
+    if isinstance(s, str):
+        return s.encode('utf-8', 'surrogatepass')
+    return s
+
+
+def bytes_to_str(s: bytes | str) -> str:
+    """Decode UTF-8, lone surrogates included; text passes through."""
+    if isinstance(s, bytes):
+        return s.decode('utf-8', 'surrogatepass')
+    return s
+
+
+def set_cloexec(fd: Any, cloexec: bool) -> None:
+    """Set or clear close-on-exec on a descriptor, or on an object that has a `fileno`."""
+    fileno = getattr(fd, 'fileno', None)
+    os.set_inheritable(fd if fileno is None else fileno(), not cloexec)
+
+
+def get_logger(logger: str | Logger) -> Logger:
+    """Return a logger (or the one named) which is silent until the application configures it."""
+    # Imported here: logging is a large module, and most users of the codec never log.
+    import logging
+
+    if isinstance(logger, str):
+        logger = logging.getLogger(logger)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return logger
