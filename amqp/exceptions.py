@@ -38,7 +38,6 @@
 
 A class that has a reply code of its own states it as ``code``, and is thereby registered.
 """
-# ruff: noqa: N818 (AMQP names its errors without "Error", and users import those names)
 
 from __future__ import annotations
 
@@ -129,7 +128,7 @@ def _rebuild(cls: type[_E], args: tuple[Any, ...]) -> _E:
     return error
 
 
-class ConnectionError(AMQPError):
+class ConnectionError(AMQPError):  # noqa: A001 (the name users import)
     """The connection is affected, and with it every channel of it."""
 
 

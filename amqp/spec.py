@@ -20,6 +20,9 @@ FRAME_END = 206
 FRAME_MIN_SIZE = 4096
 FRAME_OVERHEAD = 8  # seven octets of frame header and the end octet
 
+# What opens a connection: the name and the version 0-9-1 (AMQP 0-9-1 §4.2.2).
+PROTOCOL_HEADER = b'AMQP\x00\x00\x09\x01'
+
 # Reply codes (AMQP 0-9-1 §1.2, "constants"), by the names the protocol gives them.
 REPLY_CODES: dict[int, str] = {
     200: 'reply-success',
