@@ -5,8 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from vine import promise
+
 if TYPE_CHECKING:
     from logging import Logger
+
+__all__ = (
+    'bytes_to_str',
+    'fork_generation',
+    'get_logger',
+    'promise',
+    'set_cloexec',
+    'str_to_bytes',
+)
+
+_forks = 0
 
 
 def str_to_bytes(s: str | bytes) -> bytes:
@@ -39,3 +52,20 @@ def get_logger(logger: str | Logger) -> Logger:
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     return logger
+
+
+def fork_generation() -> int:
+    """Return how many forks lie between this process and the one that imported the package.
+
+    Cheaper than a process id, which is a system call at each look.
+    """
+    return _forks
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_count_fork)
