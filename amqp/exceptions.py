@@ -47,13 +47,37 @@ from typing import Any, TypeVar
 from . import spec
 
 __all__ = (
-    'AMQPDeprecationWarning', 'AMQPError', 'AMQPNotImplementedError', 'AccessRefused', 'Blocked',
-    'ChannelError', 'ChannelNotOpen', 'ConnectionError', 'ConnectionForced', 'ConsumerCancelled',
-    'ContentTooLarge', 'EncodeError', 'FrameError', 'FrameSyntaxError', 'InternalError',
-    'InvalidCommand', 'InvalidPath', 'IrrecoverableChannelError', 'IrrecoverableConnectionError',
-    'MessageNacked', 'NoConsumers', 'NoRoute', 'NotAllowed', 'NotFound', 'PreconditionFailed',
-    'RPCTimeout', 'RecoverableChannelError', 'RecoverableConnectionError', 'ResourceError',
-    'ResourceLocked', 'UnexpectedFrame',
+    'AMQPDeprecationWarning',
+    'AMQPError',
+    'AMQPNotImplementedError',
+    'AccessRefused',
+    'Blocked',
+    'ChannelError',
+    'ChannelNotOpen',
+    'ConnectionError',
+    'ConnectionForced',
+    'ConsumerCancelled',
+    'ContentTooLarge',
+    'EncodeError',
+    'FrameError',
+    'FrameSyntaxError',
+    'InternalError',
+    'InvalidCommand',
+    'InvalidPath',
+    'IrrecoverableChannelError',
+    'IrrecoverableConnectionError',
+    'MessageNacked',
+    'NoConsumers',
+    'NoRoute',
+    'NotAllowed',
+    'NotFound',
+    'PreconditionFailed',
+    'RPCTimeout',
+    'RecoverableChannelError',
+    'RecoverableConnectionError',
+    'ResourceError',
+    'ResourceLocked',
+    'UnexpectedFrame',
 )
 
 _Sig = tuple[int, int]
@@ -66,7 +90,7 @@ ERROR_MAP: dict[int, type[AMQPError]] = {}
 def _dotted(name: str) -> str:
     """'Queue.DeclareOk' -> 'Queue.declare_ok', the spelling of error texts."""
     cls, _, method = name.partition('.')
-    return f"{cls}.{re.sub('(?<=[a-z])(?=[A-Z])', '_', method).lower()}"
+    return f'{cls}.{re.sub("(?<=[a-z])(?=[A-Z])", "_", method).lower()}'
 
 
 # Method names by (class id, method id), and by the same as one 32-bit number.
@@ -156,7 +180,11 @@ class MessageNacked(AMQPError):
     """The broker took no responsibility for a published message (basic.nack)."""
 
     def __init__(
-        self, *args: Any, message: Any = None, delivery_tag: int | None = None, **kwargs: Any,
+        self,
+        *args: Any,
+        message: Any = None,
+        delivery_tag: int | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.message = message
@@ -314,7 +342,10 @@ class InternalError(IrrecoverableConnectionError):
 
 
 def error_for_code(
-    code: int, text: str | None, method: _Sig | None, default: type[AMQPError],
+    code: int,
+    text: str | None,
+    method: _Sig | None,
+    default: type[AMQPError],
 ) -> AMQPError:
     """Return an error of the class registered for `code`, else of `default`."""
     return ERROR_MAP.get(code, default)(text, method, reply_code=code)

@@ -16,9 +16,16 @@ _COMMON = frozenset({'TCP_NODELAY', 'TCP_KEEPIDLE', 'TCP_KEEPINTVL', 'TCP_KEEPCN
 
 # Keyed by the start of sys.platform. TCP_MAXSEG cannot be set on Windows.
 TCP_OPTS_BY_PLATFORM: dict[str, frozenset[str]] = {
-    'linux': _COMMON | {
-        'TCP_CORK', 'TCP_DEFER_ACCEPT', 'TCP_LINGER2', 'TCP_MAXSEG', 'TCP_QUICKACK',
-        'TCP_SYNCNT', 'TCP_USER_TIMEOUT', 'TCP_WINDOW_CLAMP',
+    'linux': _COMMON
+    | {
+        'TCP_CORK',
+        'TCP_DEFER_ACCEPT',
+        'TCP_LINGER2',
+        'TCP_MAXSEG',
+        'TCP_QUICKACK',
+        'TCP_SYNCNT',
+        'TCP_USER_TIMEOUT',
+        'TCP_WINDOW_CLAMP',
     },
     'darwin': _COMMON | {'TCP_KEEPALIVE', 'TCP_MAXSEG'},
     'freebsd': _COMMON | {'TCP_MAXSEG'},

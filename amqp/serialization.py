@@ -27,7 +27,7 @@ from decimal import Decimal
 from math import isfinite
 from struct import Struct
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .exceptions import EncodeError, FrameSyntaxError
 
@@ -71,6 +71,7 @@ _pack_tagged_longlong = Struct('>cq').pack
 _pack_tagged_time = Struct('>cQ').pack
 _pack_tagged_double = Struct('>cd').pack
 _pack_tagged_decimal = Struct('>cBi').pack
+_content_header = Struct('>HHQ')
 _unpack_long = Struct('>I').unpack_from
 _unpack_longlong = Struct('>Q').unpack_from
 
@@ -184,7 +185,8 @@ def _item_decimal(value: Decimal) -> bytes:
         return _pack_tagged_decimal(b'D', -exponent, -mantissa if sign else mantissa)
     except struct_error:
         raise EncodeError(
-            'a decimal has at most 255 places and digits that fit in 32 bits, signed') from None
+            'a decimal has at most 255 places and digits that fit in 32 bits, signed'
+        ) from None
 
 
 # By exact type; subclasses are found by _item_encoder, in this order.
@@ -514,7 +516,7 @@ def _decode_short(buf: bytes, offset: int, end: int) -> tuple[Any, int]:
     stop = offset + 1 + buf[offset]
     if stop > end:
         raise _past_end('short string', offset, end)
-    return _text(buf[offset + 1:stop]), stop
+    return _text(buf[offset + 1 : stop]), stop
 
 
 def _decode_long(buf: bytes, offset: int, end: int) -> tuple[bytes, int]:
@@ -550,21 +552,23 @@ def _fixed(letter: str, layout: str, convert: _Convert = None) -> tuple[int, Any
 
 
 # Tag -> size, unpack_from, and what makes a value of the result (None: its first item is it).
-_FIXED_ITEMS: dict[int, Any] = dict((
-    _fixed('t', '>B', _to_bool),
-    _fixed('b', '>b'),
-    _fixed('B', '>B'),
-    _fixed('s', '>h'),
-    _fixed('u', '>H'),
-    _fixed('I', '>i'),
-    _fixed('i', '>I'),
-    _fixed('l', '>q'),
-    _fixed('L', '>q'),
-    _fixed('f', '>f'),
-    _fixed('d', '>d'),
-    _fixed('D', '>Bi', _to_decimal),
-    _fixed('T', '>Q', _to_datetime),
-))
+_FIXED_ITEMS: dict[int, Any] = dict(
+    (
+        _fixed('t', '>B', _to_bool),
+        _fixed('b', '>b'),
+        _fixed('B', '>B'),
+        _fixed('s', '>h'),
+        _fixed('u', '>H'),
+        _fixed('I', '>i'),
+        _fixed('i', '>I'),
+        _fixed('l', '>q'),
+        _fixed('L', '>q'),
+        _fixed('f', '>f'),
+        _fixed('d', '>d'),
+        _fixed('D', '>Bi', _to_decimal),
+        _fixed('T', '>Q', _to_datetime),
+    )
+)
 
 
 # The same by the letters of formats, where integers are unsigned.
@@ -612,7 +616,10 @@ def _contents_end(buf: bytes, offset: int, end: int) -> int:
 
 
 def _decode_container(  # noqa: C901 (as _encode_container)
-    buf: bytes, offset: int, end: int, keyed: bool,
+    buf: bytes,
+    offset: int,
+    end: int,
+    keyed: bool,
 ) -> tuple[Any, int]:
     """Decode the table (`keyed`) or array whose length stands at `offset`."""
     parents: list[Any] = []
@@ -632,7 +639,7 @@ def _decode_container(  # noqa: C901 (as _encode_container)
             stop = offset + 1 + buf[offset]
             if stop >= end:  # not even a tag can follow
                 raise _past_end('table entry', offset, end)
-            raw = buf[offset + 1:stop]
+            raw = buf[offset + 1 : stop]
             key = _decoded_keys.get(raw)
             if key is None:
                 key = _decode_key(raw)
@@ -751,3 +758,91 @@ def decode_properties_basic(buf: _Bytes, offset: int) -> tuple[dict[str, Any], i
 PROPERTY_CLASSES: dict[int, Callable[[_Bytes, int], tuple[dict[str, Any], int]]] = {
     60: decode_properties_basic,
 }
+
+
+class GenericContent:
+    """What content has in common: properties, and a body that comes in pieces.
+
+    Subclasses say which class of the protocol they belong to (``CLASS_ID``)
+    and which properties it has, in the order of their flags (``PROPERTIES``).
+    """
+
+    CLASS_ID: ClassVar[int | None] = None
+    PROPERTIES: ClassVar[list[tuple[str, str]]] = [('dummy', 's')]
+
+    __slots__ = (
+        '_pending_chunks',
+        'body_received',
+        'body_size',
+        'frame_args',
+        'frame_method',
+        'header_received',
+        'properties',
+    )
+
+    def __init__(
+        self,
+        frame_method: tuple[int, int] | None = None,
+        frame_args: bytes | None = None,
+        **props: Any,
+    ) -> None:
+        #: The method that this content belongs to, and its payload.
+        self.frame_method = frame_method
+        self.frame_args = frame_args
+        self.properties: dict[str, Any] = props
+        self._pending_chunks: list[bytes] = []
+        #: Octets of the body, announced and received.
+        self.body_size = 0
+        self.body_received = 0
+        self.header_received = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether header and body have come whole."""
+        return self.header_received and self.body_received == self.body_size
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for what is no attribute: a property then.
+        if not name.startswith('_') and name != 'properties':
+            try:
+                return self.properties[name]
+            except KeyError:
+                pass
+        raise AttributeError(name)
+
+    def inbound_header(self, buf: bytes, offset: int = 0) -> int:
+        """Take the payload of a header frame; the offset behind it."""
+        if len(buf) - offset < 14:
+            raise FrameSyntaxError(f'content header of {len(buf) - offset} octets')
+        class_id, _weight, self.body_size = _content_header.unpack_from(buf, offset)
+        offset = self._load_properties(class_id, buf, offset + 12)
+        self.header_received = True
+        if not self.body_size:
+            self._body_complete(b'')
+        return offset
+
+    def inbound_body(self, buf: bytes) -> None:
+        """Take the payload of a body frame."""
+        self.body_received += len(buf)
+        if self.body_received < self.body_size:
+            self._pending_chunks.append(buf)
+        elif self._pending_chunks:
+            self._pending_chunks.append(buf)
+            self._body_complete(b''.join(self._pending_chunks))
+            self._pending_chunks.clear()
+        else:
+            self._body_complete(buf)
+
+    def _body_complete(self, body: bytes) -> None:
+        """The whole body is there."""
+
+    def _load_properties(self, class_id: int, buf: bytes, offset: int) -> int:
+        decode = PROPERTY_CLASSES.get(class_id)
+        if decode is None:
+            raise FrameSyntaxError(f'content of class {class_id}, which has none')
+        self.properties, offset = decode(buf, offset)
+        return offset
+
+    def _serialize_properties(self) -> bytes:
+        """The properties as a header frame holds them. Raises `EncodeError`."""
+        return encode_properties(self.properties)

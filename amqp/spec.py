@@ -203,114 +203,156 @@ def _method(
 
 METHODS: dict[method_sig_t, Method] = {
     Connection.Start: _method(
-        'Connection.Start', 'server',
+        'Connection.Start',
+        'server',
         'version_major:o version_minor:o server_properties:F mechanisms:S locales:S',
-        (Connection.StartOk,)),
+        (Connection.StartOk,),
+    ),
     Connection.StartOk: _method(
-        'Connection.StartOk', 'client', 'client_properties:F mechanism:s response:S locale:s'),
+        'Connection.StartOk', 'client', 'client_properties:F mechanism:s response:S locale:s'
+    ),
     Connection.Secure: _method(
-        'Connection.Secure', 'server', 'challenge:S', (Connection.SecureOk,)),
+        'Connection.Secure', 'server', 'challenge:S', (Connection.SecureOk,)
+    ),
     Connection.SecureOk: _method('Connection.SecureOk', 'client', 'response:S'),
     Connection.Tune: _method(
-        'Connection.Tune', 'server', 'channel_max:B frame_max:l heartbeat:B',
-        (Connection.TuneOk,)),
+        'Connection.Tune', 'server', 'channel_max:B frame_max:l heartbeat:B', (Connection.TuneOk,)
+    ),
     Connection.TuneOk: _method(
-        'Connection.TuneOk', 'client', 'channel_max:B frame_max:l heartbeat:B'),
+        'Connection.TuneOk', 'client', 'channel_max:B frame_max:l heartbeat:B'
+    ),
     Connection.Open: _method(
-        'Connection.Open', 'client', 'virtual_host:s reserved_1:s reserved_2:b',
-        (Connection.OpenOk,)),
+        'Connection.Open',
+        'client',
+        'virtual_host:s reserved_1:s reserved_2:b',
+        (Connection.OpenOk,),
+    ),
     Connection.OpenOk: _method('Connection.OpenOk', 'server', 'reserved_1:s'),
     Connection.Close: _method(
-        'Connection.Close', 'both', 'reply_code:B reply_text:s class_id:B method_id:B',
-        (Connection.CloseOk,)),
+        'Connection.Close',
+        'both',
+        'reply_code:B reply_text:s class_id:B method_id:B',
+        (Connection.CloseOk,),
+    ),
     Connection.CloseOk: _method('Connection.CloseOk', 'both'),
     Connection.Blocked: _method('Connection.Blocked', 'server', 'reason:s'),
     Connection.Unblocked: _method('Connection.Unblocked', 'server'),
     Connection.UpdateSecret: _method(
-        'Connection.UpdateSecret', 'client', 'new_secret:S reason:s',
-        (Connection.UpdateSecretOk,)),
+        'Connection.UpdateSecret', 'client', 'new_secret:S reason:s', (Connection.UpdateSecretOk,)
+    ),
     Connection.UpdateSecretOk: _method('Connection.UpdateSecretOk', 'server'),
-
     Channel.Open: _method('Channel.Open', 'client', 'reserved_1:s', (Channel.OpenOk,)),
     Channel.OpenOk: _method('Channel.OpenOk', 'server', 'reserved_1:S'),
     Channel.Flow: _method('Channel.Flow', 'both', 'active:b', (Channel.FlowOk,)),
     Channel.FlowOk: _method('Channel.FlowOk', 'both', 'active:b'),
     Channel.Close: _method(
-        'Channel.Close', 'both', 'reply_code:B reply_text:s class_id:B method_id:B',
-        (Channel.CloseOk,)),
+        'Channel.Close',
+        'both',
+        'reply_code:B reply_text:s class_id:B method_id:B',
+        (Channel.CloseOk,),
+    ),
     Channel.CloseOk: _method('Channel.CloseOk', 'both'),
-
     Exchange.Declare: _method(
-        'Exchange.Declare', 'client',
+        'Exchange.Declare',
+        'client',
         'reserved_1:B exchange:s type:s passive:b durable:b auto_delete:b internal:b nowait:b '
         'arguments:F',
-        (Exchange.DeclareOk,)),
+        (Exchange.DeclareOk,),
+    ),
     Exchange.DeclareOk: _method('Exchange.DeclareOk', 'server'),
     Exchange.Delete: _method(
-        'Exchange.Delete', 'client', 'reserved_1:B exchange:s if_unused:b nowait:b',
-        (Exchange.DeleteOk,)),
+        'Exchange.Delete',
+        'client',
+        'reserved_1:B exchange:s if_unused:b nowait:b',
+        (Exchange.DeleteOk,),
+    ),
     Exchange.DeleteOk: _method('Exchange.DeleteOk', 'server'),
     Exchange.Bind: _method(
-        'Exchange.Bind', 'client',
+        'Exchange.Bind',
+        'client',
         'reserved_1:B destination:s source:s routing_key:s nowait:b arguments:F',
-        (Exchange.BindOk,)),
+        (Exchange.BindOk,),
+    ),
     Exchange.BindOk: _method('Exchange.BindOk', 'server'),
     Exchange.Unbind: _method(
-        'Exchange.Unbind', 'client',
+        'Exchange.Unbind',
+        'client',
         'reserved_1:B destination:s source:s routing_key:s nowait:b arguments:F',
-        (Exchange.UnbindOk,)),
+        (Exchange.UnbindOk,),
+    ),
     Exchange.UnbindOk: _method('Exchange.UnbindOk', 'server'),
-
     Queue.Declare: _method(
-        'Queue.Declare', 'client',
+        'Queue.Declare',
+        'client',
         'reserved_1:B queue:s passive:b durable:b exclusive:b auto_delete:b nowait:b arguments:F',
-        (Queue.DeclareOk,)),
+        (Queue.DeclareOk,),
+    ),
     Queue.DeclareOk: _method(
-        'Queue.DeclareOk', 'server', 'queue:s message_count:l consumer_count:l'),
+        'Queue.DeclareOk', 'server', 'queue:s message_count:l consumer_count:l'
+    ),
     Queue.Bind: _method(
-        'Queue.Bind', 'client',
+        'Queue.Bind',
+        'client',
         'reserved_1:B queue:s exchange:s routing_key:s nowait:b arguments:F',
-        (Queue.BindOk,)),
+        (Queue.BindOk,),
+    ),
     Queue.BindOk: _method('Queue.BindOk', 'server'),
     Queue.Purge: _method(
-        'Queue.Purge', 'client', 'reserved_1:B queue:s nowait:b', (Queue.PurgeOk,)),
+        'Queue.Purge', 'client', 'reserved_1:B queue:s nowait:b', (Queue.PurgeOk,)
+    ),
     Queue.PurgeOk: _method('Queue.PurgeOk', 'server', 'message_count:l'),
     Queue.Delete: _method(
-        'Queue.Delete', 'client', 'reserved_1:B queue:s if_unused:b if_empty:b nowait:b',
-        (Queue.DeleteOk,)),
+        'Queue.Delete',
+        'client',
+        'reserved_1:B queue:s if_unused:b if_empty:b nowait:b',
+        (Queue.DeleteOk,),
+    ),
     Queue.DeleteOk: _method('Queue.DeleteOk', 'server', 'message_count:l'),
     Queue.Unbind: _method(
-        'Queue.Unbind', 'client',
+        'Queue.Unbind',
+        'client',
         'reserved_1:B queue:s exchange:s routing_key:s arguments:F',
-        (Queue.UnbindOk,)),
+        (Queue.UnbindOk,),
+    ),
     Queue.UnbindOk: _method('Queue.UnbindOk', 'server'),
-
     Basic.Qos: _method(
-        'Basic.Qos', 'client', 'prefetch_size:l prefetch_count:B a_global:b', (Basic.QosOk,)),
+        'Basic.Qos', 'client', 'prefetch_size:l prefetch_count:B a_global:b', (Basic.QosOk,)
+    ),
     Basic.QosOk: _method('Basic.QosOk', 'server'),
     Basic.Consume: _method(
-        'Basic.Consume', 'client',
+        'Basic.Consume',
+        'client',
         'reserved_1:B queue:s consumer_tag:s no_local:b no_ack:b exclusive:b nowait:b arguments:F',
-        (Basic.ConsumeOk,)),
+        (Basic.ConsumeOk,),
+    ),
     Basic.ConsumeOk: _method('Basic.ConsumeOk', 'server', 'consumer_tag:s'),
     # Sent by the server too, as RabbitMQ's consumer cancel notification.
-    Basic.Cancel: _method(
-        'Basic.Cancel', 'both', 'consumer_tag:s nowait:b', (Basic.CancelOk,)),
+    Basic.Cancel: _method('Basic.Cancel', 'both', 'consumer_tag:s nowait:b', (Basic.CancelOk,)),
     Basic.CancelOk: _method('Basic.CancelOk', 'both', 'consumer_tag:s'),
     Basic.Publish: _method(
-        'Basic.Publish', 'client',
-        'reserved_1:B exchange:s routing_key:s mandatory:b immediate:b', content=True),
+        'Basic.Publish',
+        'client',
+        'reserved_1:B exchange:s routing_key:s mandatory:b immediate:b',
+        content=True,
+    ),
     Basic.Return: _method(
-        'Basic.Return', 'server',
-        'reply_code:B reply_text:s exchange:s routing_key:s', content=True),
+        'Basic.Return', 'server', 'reply_code:B reply_text:s exchange:s routing_key:s', content=True
+    ),
     Basic.Deliver: _method(
-        'Basic.Deliver', 'server',
-        'consumer_tag:s delivery_tag:L redelivered:b exchange:s routing_key:s', content=True),
+        'Basic.Deliver',
+        'server',
+        'consumer_tag:s delivery_tag:L redelivered:b exchange:s routing_key:s',
+        content=True,
+    ),
     Basic.Get: _method(
-        'Basic.Get', 'client', 'reserved_1:B queue:s no_ack:b', (Basic.GetOk, Basic.GetEmpty)),
+        'Basic.Get', 'client', 'reserved_1:B queue:s no_ack:b', (Basic.GetOk, Basic.GetEmpty)
+    ),
     Basic.GetOk: _method(
-        'Basic.GetOk', 'server',
-        'delivery_tag:L redelivered:b exchange:s routing_key:s message_count:l', content=True),
+        'Basic.GetOk',
+        'server',
+        'delivery_tag:L redelivered:b exchange:s routing_key:s message_count:l',
+        content=True,
+    ),
     Basic.GetEmpty: _method('Basic.GetEmpty', 'server', 'reserved_1:s'),
     # Sent by the server too, as publisher confirms.
     Basic.Ack: _method('Basic.Ack', 'both', 'delivery_tag:L multiple:b'),
@@ -319,10 +361,8 @@ METHODS: dict[method_sig_t, Method] = {
     Basic.Recover: _method('Basic.Recover', 'client', 'requeue:b', (Basic.RecoverOk,)),
     Basic.RecoverOk: _method('Basic.RecoverOk', 'server'),
     Basic.Nack: _method('Basic.Nack', 'both', 'delivery_tag:L multiple:b requeue:b'),
-
     Confirm.Select: _method('Confirm.Select', 'client', 'nowait:b', (Confirm.SelectOk,)),
     Confirm.SelectOk: _method('Confirm.SelectOk', 'server'),
-
     Tx.Select: _method('Tx.Select', 'client', '', (Tx.SelectOk,)),
     Tx.SelectOk: _method('Tx.SelectOk', 'server'),
     Tx.Commit: _method('Tx.Commit', 'client', '', (Tx.CommitOk,)),

@@ -1,0 +1,100 @@
+"""A synchronous, thread-friendly AMQP 0-9-1 client for RabbitMQ."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import serialization as _serialization
+from ._version import __version__
+from .basic_message import Message
+from .channel import Channel
+from .connection import Connection
+from .exceptions import (
+    AccessRefused,
+    AMQPError,
+    AMQPNotImplementedError,
+    Blocked,
+    ChannelError,
+    ChannelNotOpen,
+    ConnectionError,
+    ConnectionForced,
+    ConsumerCancelled,
+    ContentTooLarge,
+    EncodeError,
+    FrameError,
+    FrameSyntaxError,
+    InternalError,
+    InvalidCommand,
+    InvalidPath,
+    IrrecoverableChannelError,
+    IrrecoverableConnectionError,
+    MessageNacked,
+    NoConsumers,
+    NoRoute,
+    NotAllowed,
+    NotFound,
+    PreconditionFailed,
+    RecoverableChannelError,
+    RecoverableConnectionError,
+    ResourceError,
+    ResourceLocked,
+    RPCTimeout,
+    UnexpectedFrame,
+    error_for_code,
+)
+from .utils import promise
+
+__all__ = (
+    'AMQPError',
+    'AMQPNotImplementedError',
+    'AccessRefused',
+    'Blocked',
+    'Channel',
+    'ChannelError',
+    'ChannelNotOpen',
+    'Connection',
+    'ConnectionError',
+    'ConnectionForced',
+    'ConsumerCancelled',
+    'ContentTooLarge',
+    'EncodeError',
+    'FrameError',
+    'FrameSyntaxError',
+    'InternalError',
+    'InvalidCommand',
+    'InvalidPath',
+    'IrrecoverableChannelError',
+    'IrrecoverableConnectionError',
+    'Message',
+    'MessageNacked',
+    'NoConsumers',
+    'NoRoute',
+    'NotAllowed',
+    'NotFound',
+    'PreconditionFailed',
+    'RPCTimeout',
+    'RecoverableChannelError',
+    'RecoverableConnectionError',
+    'ResourceError',
+    'ResourceLocked',
+    'UnexpectedFrame',
+    'error_for_code',
+    'promise',
+)
+
+
+class version_info_t(NamedTuple):  # noqa: N801 - the name that callers know
+    """A version by its parts."""
+
+    major: int
+    minor: int
+    micro: int
+    releaselevel: str = ''
+    serial: str = ''
+
+
+_major, _minor, _micro = map(int, __version__.split('.'))
+VERSION = version_info = version_info_t(_major, _minor, _micro)
+
+#: Which build is loaded: "compiled" or "pure".
+speedups = 'pure' if (_serialization.__file__ or '').endswith('.py') else 'compiled'

@@ -1,0 +1,313 @@
+"""What `Connection` (channel 0) and `Channel` have in common: methods out, replies in.
+
+A reply is matched by its method: those who wait for the same method on the
+same channel get theirs in the order of their requests, which is the order the
+peer answers in (specification 4.2.1). A waiter is registered before its request
+is sent, so that no reply can come too early.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+from vine import promise
+
+from . import spec
+from .deadline import Deadline
+from .exceptions import EncodeError, FrameSyntaxError, RecoverableConnectionError, UnexpectedFrame
+from .serialization import dumps, loads
+
+__all__ = ('AbstractChannel', 'Reply')
+
+MethodSig = tuple[int, int]
+ChannelT = TypeVar('ChannelT', bound='AbstractChannel')
+
+
+class Reply:
+    """The place where one awaited reply is put, or the error that came instead."""
+
+    __slots__ = ('args', 'error', 'methods', 'ready')
+
+    def __init__(self, methods: tuple[MethodSig, ...]) -> None:
+        self.methods = methods
+        self.ready = False
+        self.args: tuple[Any, ...] = ()
+        self.error: BaseException | None = None
+
+    def is_ready(self) -> bool:
+        """Whether the waiting is over."""
+        return self.ready
+
+    def succeed(self, args: tuple[Any, ...]) -> None:
+        """This is the reply."""
+        self.args = args
+        self.ready = True
+
+    def fail(self, error: BaseException) -> None:
+        """No reply will come."""
+        self.error = error
+        self.ready = True
+
+
+class AbstractChannel:
+    """Superclass of `Connection` and `Channel`.
+
+    Subclasses name the methods they take in ``_METHODS``, and what to do upon
+    each in ``_setup_listeners``.
+    """
+
+    _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {}
+
+    def __init__(self, connection: Any, channel_id: int) -> None:
+        #: The connection; None once this channel is of no more use.
+        self.connection: Any = connection
+        self.channel_id = channel_id
+        connection.channels[channel_id] = self
+        #: Whether the bodies of received messages are decoded to str.
+        self.auto_decode = False
+        self.method_queue: list[Any] = []
+        self._callbacks: dict[MethodSig, Callable[..., Any]] = {}
+        self._pending: dict[MethodSig, deque[Reply]] = {}
+        # The reply to each thread's latest request, until `wait` takes it over.
+        self._requested: dict[int, Reply] = {}
+        self._renew_locks()
+        self._setup_listeners()
+
+    def __enter__(self: ChannelT) -> ChannelT:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _renew_locks(self) -> None:
+        """Make the locks; anew in a forked child, for a thread that isn't there may hold them."""
+        # Orders what is sent with what is registered: a reply's place, a
+        # confirm's number. Taken before the transport's write lock.
+        self._send_lock = threading.RLock()
+        self._pending_lock = threading.Lock()
+
+    def _setup_listeners(self) -> None:
+        """Fill ``_callbacks``: what is called with the arguments of each method."""
+
+    def close(self) -> None:
+        """Close this channel."""
+        raise NotImplementedError
+
+    # -- sending
+
+    def send_method(
+        self,
+        sig: MethodSig,
+        format: str | None = None,
+        args: Sequence[Any] | None = None,
+        content: Any = None,
+        wait: MethodSig | Sequence[MethodSig] | None = None,
+        callback: Callable[..., Any] | None = None,
+        returns_tuple: bool = False,
+    ) -> Any:
+        """Send a method; with *wait*, wait for the reply and return its arguments.
+
+        :param format: the formats of *args*, a letter each; see `spec.Method`.
+        :param content: the message that goes with it.
+        :param wait: the method or methods that can be its reply.
+        :param callback: called with the reply's arguments, or without *wait*
+            with this channel when the method has been sent.
+        :param returns_tuple: return all arguments of the reply as a tuple.
+
+        Raises `EncodeError` for an argument that can't be sent, the error by
+        which the peer closes the channel or connection instead of replying,
+        and `RPCTimeout` after ``rpc_timeout``. Thread-safe.
+        """
+        payload = self._encode_arguments(sig, format, args)
+        self._prepare(sig)
+        if wait is None:
+            with self._send_lock:
+                sent = self._send(sig, payload, content)
+            if callback is not None:
+                promise(callback)(self)
+            return sent
+        self._requested[threading.get_ident()] = self._request(sig, payload, content, wait)
+        return self.wait(wait, callback=callback, returns_tuple=returns_tuple)
+
+    def _request(
+        self,
+        sig: MethodSig,
+        payload: bytes,
+        content: Any,
+        wait: MethodSig | Sequence[MethodSig],
+    ) -> Reply:
+        """Send a method, with the place for its reply registered before."""
+        reply = Reply(_as_methods(wait))
+        with self._send_lock:
+            self._await_reply(reply)
+            try:
+                self._send(sig, payload, content)
+            except (EncodeError, TimeoutError):  # not an octet was sent
+                self._forget_reply(reply)
+                raise
+        return reply
+
+    def _prepare(self, sig: MethodSig) -> None:
+        """Called before each method is sent, outside the locks."""
+
+    def _encode_arguments(
+        self, sig: MethodSig, format: str | None, args: Sequence[Any] | None
+    ) -> bytes:
+        if not format:
+            return b''
+        try:
+            return dumps(format, args or ())
+        except EncodeError as exc:
+            raise self._named(sig, exc) from None
+
+    def _named(self, sig: MethodSig, error: EncodeError) -> EncodeError:
+        """The error with the method's and the argument's names in its text."""
+        method = spec.METHODS.get(sig)
+        if method is None or error.position is None or error.position >= len(method.arguments):
+            return error
+        argument = method.arguments[error.position][0]
+        named = EncodeError(f'argument {argument!r}: {error.reply_text}', sig)
+        named.position = error.position
+        return named
+
+    def _send(self, sig: MethodSig, payload: bytes, content: Any) -> Any:
+        """Write one method, under ``_send_lock``."""
+        self._usable_connection()._write_method(self.channel_id, sig, payload, content)
+
+    def _usable_connection(self) -> Any:
+        connection = self.connection
+        if connection is None:
+            raise RecoverableConnectionError('connection already closed')
+        return connection
+
+    # -- waiting
+
+    def wait(
+        self,
+        method: MethodSig | Sequence[MethodSig],
+        callback: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+        returns_tuple: bool = False,
+    ) -> Any:
+        """Wait until the peer sends *method*, or one of several.
+
+        :param timeout: seconds; after them ``socket.timeout`` is raised. By
+            default ``rpc_timeout`` of the connection, which raises
+            `RPCTimeout` and closes the channel, so that the late reply can't
+            be taken for another's.
+        :param returns_tuple: return a tuple even for a single argument.
+
+        Returns the method's arguments: None without any, a single one by
+        itself. Other events are dispatched meanwhile.
+        """
+        reply = self._requested.pop(threading.get_ident(), None)
+        if reply is None or reply.methods != _as_methods(method):
+            reply = Reply(_as_methods(method))
+            self._await_reply(reply)
+        try:
+            self._wait_for_reply(reply, timeout)
+        except TimeoutError:
+            self._forget_reply(reply)
+            raise
+        if reply.error is not None:
+            raise reply.error
+        args = reply.args
+        if callback is not None:
+            promise(callback)(*args)
+        if returns_tuple:
+            return args
+        return args[0] if len(args) == 1 else args or None
+
+    def _wait_for_reply(self, reply: Reply, timeout: float | None) -> None:
+        connection = self._usable_connection()
+        now = time.monotonic()
+        if timeout is not None:
+            connection._wait_until(reply.is_ready, Deadline(timeout, now))
+            return
+        deadline = Deadline(connection._reply_patience(), now)
+        try:
+            connection._wait_until(reply.is_ready, deadline)
+        except TimeoutError:
+            if reply.ready or not deadline.expired(time.monotonic()):
+                raise
+            self._reply_overdue(reply)
+
+    def _reply_overdue(self, reply: Reply) -> None:
+        """``rpc_timeout`` has passed: raise the error that says so."""
+        raise NotImplementedError
+
+    def _await_reply(self, reply: Reply) -> None:
+        with self._pending_lock:
+            for sig in reply.methods:
+                self._pending.setdefault(sig, deque()).append(reply)
+
+    def _forget_reply(self, reply: Reply) -> None:
+        with self._pending_lock:
+            for sig in reply.methods:
+                waiting = self._pending.get(sig)
+                if waiting is not None and reply in waiting:
+                    waiting.remove(reply)
+
+    def _fail_replies(self, error: BaseException) -> bool:
+        """Wake all who wait on this channel; whether there was anybody."""
+        with self._pending_lock:
+            waiting = {id(reply): reply for each in self._pending.values() for reply in each}
+            self._pending.clear()
+        for reply in waiting.values():
+            reply.fail(error)
+        return bool(waiting)
+
+    # -- taking in
+
+    def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
+        """Act upon a method of the peer: its listener first, then whoever waits for it."""
+        method = self._METHODS.get(method_sig)
+        if method is None:
+            raise UnexpectedFrame(f'method {method_sig} on channel {self.channel_id}', method_sig)
+        args = self._decode_arguments(method, payload, content)
+        listener = self._callbacks.get(method_sig)
+        if listener is not None:
+            listener(*args)
+        self._resolve_reply(method_sig, args)
+
+    def _decode_arguments(
+        self, method: spec.method_t, payload: bytes, content: Any
+    ) -> tuple[Any, ...]:
+        args: list[Any] = []
+        if method.args:
+            # The first four octets are the method's ids.
+            args, end = loads(method.args, payload, 4)
+            if end != len(payload):
+                raise FrameSyntaxError(
+                    f'{len(payload) - end} octets behind the arguments', method.method_sig
+                )
+        if method.content:
+            args.append(content)
+        return tuple(args)
+
+    def _resolve_reply(self, method_sig: MethodSig, args: tuple[Any, ...]) -> None:
+        with self._pending_lock:
+            waiting = self._pending.get(method_sig)
+            if not waiting:
+                return
+            reply = waiting.popleft()
+            for other in reply.methods:
+                if other != method_sig:
+                    self._pending[other].remove(reply)
+        reply.succeed(args)
+
+
+def _as_methods(method: MethodSig | Sequence[MethodSig]) -> tuple[MethodSig, ...]:
+    if method and isinstance(method[0], int):
+        return (method,)  # type: ignore[return-value]
+    return tuple(method)  # type: ignore[arg-type]

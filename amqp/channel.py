@@ -1,0 +1,930 @@
+"""Channels: the AMQP methods of the classes channel, exchange, queue, basic, confirm and tx.
+
+Threads: a channel's publish, ack, nack and reject may be called from any
+thread while another drains the connection. For everything else, give each
+thread a channel of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from vine import ensure_promise
+
+from . import spec
+from .abstract_channel import AbstractChannel, MethodSig, Reply
+from .basic_message import Message
+from .confirms import Confirmation, PublisherConfirms
+from .deadline import Deadline
+from .exceptions import (
+    AMQPError,
+    ChannelError,
+    ConsumerCancelled,
+    EncodeError,
+    MessageNacked,
+    NoRoute,
+    RecoverableChannelError,
+    RPCTimeout,
+    UnexpectedFrame,
+    error_for_code,
+)
+from .protocol import basic_return_t, queue_declare_ok_t
+from .states import (
+    CHANNEL_TRANSITIONS,
+    ChannelEvent,
+    ChannelState,
+    IllegalTransition,
+    StateMachine,
+)
+from .utils import get_logger
+
+__all__ = ('Channel',)
+
+AMQP_LOGGER = get_logger('amqp')
+
+REJECTED_MESSAGE_WITHOUT_CALLBACK = (
+    'Requeued message %r of queue consumer %r (exchange=%r routing_key=%r): it has no callback'
+)
+
+Table = dict[str, Any]
+ConsumerCallback = Callable[[Message], Any]
+CancelCallback = Callable[[str], Any]
+
+#: Methods that are about deliveries: they have no meaning on a reopened channel.
+ACKNOWLEDGEMENTS = frozenset((spec.Basic.Ack, spec.Basic.Nack, spec.Basic.Reject))
+
+#: Nothing else is acted upon while a close is under way (specification 1.5.2.5).
+CLOSING_METHODS = frozenset((spec.Channel.Close, spec.Channel.CloseOk))
+
+OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
+
+INBOUND_METHODS = (
+    spec.Channel.OpenOk,
+    spec.Channel.Flow,
+    spec.Channel.FlowOk,
+    spec.Channel.Close,
+    spec.Channel.CloseOk,
+    spec.Exchange.DeclareOk,
+    spec.Exchange.DeleteOk,
+    spec.Exchange.BindOk,
+    spec.Exchange.UnbindOk,
+    spec.Queue.DeclareOk,
+    spec.Queue.BindOk,
+    spec.Queue.PurgeOk,
+    spec.Queue.DeleteOk,
+    spec.Queue.UnbindOk,
+    spec.Basic.QosOk,
+    spec.Basic.ConsumeOk,
+    spec.Basic.Cancel,
+    spec.Basic.CancelOk,
+    spec.Basic.Return,
+    spec.Basic.Deliver,
+    spec.Basic.GetOk,
+    spec.Basic.GetEmpty,
+    spec.Basic.Ack,
+    spec.Basic.Nack,
+    spec.Basic.RecoverOk,
+    spec.Confirm.SelectOk,
+    spec.Tx.SelectOk,
+    spec.Tx.CommitOk,
+    spec.Tx.RollbackOk,
+)
+
+
+class Channel(AbstractChannel):
+    """A channel of *connection*; `Connection.channel` makes and opens one.
+
+    :param channel_id: the number to use; by default a free one.
+    :param auto_decode: whether the body of a received message becomes a str
+        where its content_encoding says how.
+    :param on_open: called with this channel when it has been opened.
+
+    A channel that the broker closed because of an error is opened again by the
+    next use of this object; its consumers, its prefetch limit and its
+    unacknowledged messages are gone then. Once the connection is lost, or
+    `close` was called, ``connection`` is None and every method raises
+    `RecoverableConnectionError`.
+    """
+
+    _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {
+        sig: spec.method(sig, spec.METHODS[sig].format or None, spec.METHODS[sig].content)
+        for sig in INBOUND_METHODS
+    }
+
+    def __init__(
+        self,
+        connection: Any,
+        channel_id: int | None = None,
+        auto_decode: bool = True,
+        on_open: Callable[[Channel], Any] | None = None,
+    ) -> None:
+        if channel_id is None:
+            channel_id = connection._get_free_channel_id()
+        else:
+            connection._claim_channel_id(channel_id)
+        self._state = StateMachine(CHANNEL_TRANSITIONS, ChannelState.NEW)
+        super().__init__(connection, channel_id)
+        self.auto_decode = auto_decode
+        self.on_open: Any = ensure_promise(on_open)
+        #: Whether the peer lets content flow (channel.flow).
+        self.active = True
+        #: Callbacks by consumer tag; None for a consumer that has none.
+        self.callbacks: dict[str, ConsumerCallback | None] = {}
+        self.cancel_callbacks: dict[str, CancelCallback] = {}
+        #: Tags of the consumers whose messages need no acknowledgement.
+        self.no_ack_consumers: set[str] = set()
+        #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
+        #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
+        self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
+        self._confirms: PublisherConfirms[basic_return_t] | None = None
+        # Threads that publish and wait for the confirm.
+        self._awaiting_confirm: set[int] = set()
+        # The error by which the broker closed the channel, until someone has got it.
+        self._unreported: AMQPError | None = None
+        if connection.confirm_publish:
+            self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}: {self.channel_id} ({self._state.state.value})>'
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._open_lock = threading.RLock()
+        self._confirms_lock = threading.Lock()
+
+    def _setup_listeners(self) -> None:
+        self._callbacks.update(
+            {
+                spec.Channel.OpenOk: self._on_open_ok,
+                spec.Channel.Flow: self._on_flow,
+                spec.Channel.Close: self._on_close,
+                spec.Channel.CloseOk: self._on_close_ok,
+                spec.Basic.Cancel: self._on_basic_cancel,
+                spec.Basic.CancelOk: self._on_basic_cancel_ok,
+                spec.Basic.Deliver: self._on_basic_deliver,
+                spec.Basic.GetOk: self._on_get_ok,
+                spec.Basic.Return: self._on_basic_return,
+                spec.Basic.Ack: self._on_basic_ack,
+                spec.Basic.Nack: self._on_basic_nack,
+            }
+        )
+
+    # -- life of the channel
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has this channel open."""
+        return self._state.state is ChannelState.OPEN
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a close of ours awaits its close-ok."""
+        return self._state.state is ChannelState.CLOSING
+
+    def then(
+        self, on_success: Callable[..., Any], on_error: Callable[..., Any] | None = None
+    ) -> Any:
+        """Call *on_success* with this channel when it is open; a vine promise."""
+        return self.on_open.then(on_success, on_error)
+
+    def open(self) -> None:
+        """Open the channel on the broker; nothing happens if it is open."""
+        with self._open_lock:
+            if self._state.state is ChannelState.OPEN:
+                return
+            self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
+        self.on_open(self)
+
+    def _on_open_ok(self, reserved: str = '') -> None:
+        self._state.advance(ChannelEvent.RECV_OPEN_OK)
+
+    def close(
+        self,
+        reply_code: int = 0,
+        reply_text: str = '',
+        method_sig: MethodSig = (0, 0),
+        argsig: str = 'BsBB',
+    ) -> None:
+        """Close the channel and wait for the broker's close-ok.
+
+        Raises the error by which the broker closed it first, where no other
+        call has raised that yet: a publish to a missing exchange shows here.
+        Nothing happens if the channel is closed already.
+        """
+        if self.connection is None or self.is_closing:
+            return
+        try:
+            if self._state.state is ChannelState.OPEN:
+                self.send_method(
+                    spec.Channel.Close,
+                    argsig,
+                    (reply_code, reply_text, *method_sig),
+                    wait=spec.Channel.CloseOk,
+                )
+        finally:
+            error = self._take_unreported()
+            self.collect()
+        if error is not None:
+            raise error
+
+    def _on_close_ok(self) -> None:
+        self._state.advance(ChannelEvent.RECV_CLOSE_OK)
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        """The broker closes the channel: answer, and tell whoever has to do with it."""
+        state = self._state.advance(ChannelEvent.RECV_CLOSE)
+        self.connection._write_method(self.channel_id, spec.Channel.CloseOk, b'', None)
+        error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
+        if state is ChannelState.CLOSING:
+            self._unreported = error  # for our `close`, which still awaits its close-ok
+        elif not self._lose_state(error):
+            self._unreported = error
+            self.connection._add_report(self, self._report_close)
+
+    def _report_close(self) -> None:
+        """Raise the broker's reason for closing the channel, once."""
+        error = self._take_unreported()
+        if error is not None:
+            raise error
+
+    def _take_unreported(self) -> AMQPError | None:
+        error, self._unreported = self._unreported, None
+        return error
+
+    def _lose_state(self, error: BaseException) -> bool:
+        """Forget what the broker has forgotten; whether *error* woke anybody."""
+        self.callbacks.clear()
+        self.cancel_callbacks.clear()
+        self.no_ack_consumers.clear()
+        self.active = True
+        if self.connection is not None:
+            self.connection._drop_events(self)
+        with self._confirms_lock:
+            confirms, self._confirms = self._confirms, None
+            unconfirmed = confirms.fail(error) if confirms is not None else []
+        woken = self._fail_replies(error)
+        return woken or any(each.awaited for each in unconfirmed)
+
+    def collect(self) -> None:
+        """Tear this object down without a word to the broker. Never blocks."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        # Otherwise the broker may still speak of it, or is yet to answer our close.
+        let_go = self._state.state in (
+            ChannelState.NEW,
+            ChannelState.REOPENABLE,
+            ChannelState.CLOSED,
+        )
+        self._state.advance(ChannelEvent.LOST)
+        connection._forget_channel(self, reuse_id=let_go)
+        self._lose_state(connection._lost_error())
+        self.events.clear()
+        self._callbacks.clear()
+        self.__dict__.pop('basic_publish', None)
+
+    # -- sending and taking in
+
+    def _prepare(self, sig: MethodSig) -> None:
+        """See to it that the channel is open, or say why it can't be used."""
+        connection = self._usable_connection()
+        state = self._state.state
+        if state is ChannelState.OPEN and self._unreported is None:
+            return
+        if sig == spec.Channel.Close:
+            return
+        self._report_close()
+        if sig == spec.Channel.Open:
+            connection._check_usable()
+        elif state is ChannelState.CLOSING:
+            raise RecoverableChannelError('the channel is closing', sig)
+        elif sig in ACKNOWLEDGEMENTS:
+            raise RecoverableChannelError(
+                'the broker closed this channel and has requeued its unacknowledged messages', sig
+            )
+        else:
+            self.open()
+
+    def _send(
+        self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
+    ) -> Confirmation[basic_return_t] | None:
+        connection = self._usable_connection()
+        confirmation = None
+        if sig == spec.Basic.Publish and self._confirms is not None:
+            with self._confirms_lock:
+                awaited = threading.get_ident() in self._awaiting_confirm
+                confirmation = self._confirms.publish(awaited)
+        elif sig == spec.Channel.Open:
+            self._state.advance(ChannelEvent.SEND_OPEN)
+        elif sig == spec.Channel.Close:
+            self._state.advance(ChannelEvent.SEND_CLOSE)
+        try:
+            connection._write_method(self.channel_id, sig, payload, content, timeout)
+        except (EncodeError, TimeoutError):  # not an octet was sent
+            if confirmation is not None and self._confirms is not None:
+                with self._confirms_lock:
+                    self._confirms.withdraw(confirmation)
+            raise
+        if sig == spec.Confirm.Select and self._confirms is None:
+            self._confirms = PublisherConfirms()
+        return confirmation
+
+    def _reply_overdue(self, reply: Reply) -> None:
+        """Leave the channel to its fate: a late reply must not match a later request."""
+        names = ' or '.join(spec.METHODS[sig].name for sig in reply.methods)
+        error = RPCTimeout(f'no {names} within {self.connection.rpc_timeout} s')
+        if self.is_closing:
+            self.connection._forget_channel(self, reuse_id=False)
+        else:
+            self._state.advance(ChannelEvent.RPC_TIMEOUT)
+            self.connection._move_channel(self)
+        self._lose_state(error)
+        raise error
+
+    def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
+        """Act upon a method of the broker; see `AbstractChannel.dispatch_method`."""
+        state = self._state.state
+        if state is ChannelState.CLOSING and method_sig not in CLOSING_METHODS:
+            return
+        if state is ChannelState.CLOSED:
+            return  # collected while the method waited to be dispatched
+        if state is not ChannelState.OPEN and state is not ChannelState.CLOSING:
+            if state is not ChannelState.OPENING or method_sig not in OPENING_METHODS:
+                raise UnexpectedFrame(f'channel {self.channel_id} is {state.value}', method_sig)
+        try:
+            super().dispatch_method(method_sig, payload, content)
+        except IllegalTransition as exc:
+            raise UnexpectedFrame(f'channel {self.channel_id}: {exc}', method_sig) from exc
+
+    def _on_flow(self, active: bool) -> None:
+        self.active = active
+        payload = self._encode_arguments(spec.Channel.FlowOk, 'b', (active,))
+        self.connection._write_method(self.channel_id, spec.Channel.FlowOk, payload, None)
+
+    def flow(self, active: bool) -> Any:
+        """Ask the broker to pause (False) or resume (True) deliveries on this channel.
+
+        RabbitMQ refuses to pause: `AMQPNotImplementedError`. Use `basic_qos`.
+        """
+        return self.send_method(spec.Channel.Flow, 'b', (active,), wait=spec.Channel.FlowOk)
+
+    # -- class exchange
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        type: str,
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Table | None = None,
+        argsig: str = 'BssbbbbbF',
+        internal: bool = False,
+    ) -> None:
+        """Create an exchange, or check that it is there as described.
+
+        :param type: ``direct``, ``fanout``, ``topic``, ``headers``, or one
+            that a plugin adds.
+        :param passive: only check that it exists (`NotFound` if not).
+        :param durable: keep it over a restart of the broker.
+        :param auto_delete: delete it after its last binding has gone.
+        :param internal: take messages from other exchanges only (RabbitMQ).
+        :param nowait: don't wait for the reply; an error closes the channel.
+        """
+        self.send_method(
+            spec.Exchange.Declare,
+            argsig,
+            (0, exchange, type, passive, durable, auto_delete, internal, nowait, arguments),
+            wait=None if nowait else spec.Exchange.DeclareOk,
+        )
+
+    def exchange_delete(
+        self, exchange: str, if_unused: bool = False, nowait: bool = False, argsig: str = 'Bsbb'
+    ) -> None:
+        """Delete an exchange; with *if_unused* only one without bindings."""
+        self.send_method(
+            spec.Exchange.Delete,
+            argsig,
+            (0, exchange, if_unused, nowait),
+            wait=None if nowait else spec.Exchange.DeleteOk,
+        )
+
+    def exchange_bind(
+        self,
+        destination: str,
+        source: str = '',
+        routing_key: str = '',
+        nowait: bool = False,
+        arguments: Table | None = None,
+        argsig: str = 'BsssbF',
+    ) -> None:
+        """Route what *source* gets for *routing_key* to the exchange *destination* too (RabbitMQ)."""
+        self.send_method(
+            spec.Exchange.Bind,
+            argsig,
+            (0, destination, source, routing_key, nowait, arguments),
+            wait=None if nowait else spec.Exchange.BindOk,
+        )
+
+    def exchange_unbind(
+        self,
+        destination: str,
+        source: str = '',
+        routing_key: str = '',
+        nowait: bool = False,
+        arguments: Table | None = None,
+        argsig: str = 'BsssbF',
+    ) -> None:
+        """Undo `exchange_bind` with the same arguments (RabbitMQ)."""
+        self.send_method(
+            spec.Exchange.Unbind,
+            argsig,
+            (0, destination, source, routing_key, nowait, arguments),
+            wait=None if nowait else spec.Exchange.UnbindOk,
+        )
+
+    # -- class queue
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str = '',
+        routing_key: str = '',
+        nowait: bool = False,
+        arguments: Table | None = None,
+        argsig: str = 'BsssbF',
+    ) -> None:
+        """Route what *exchange* gets for *routing_key* to *queue*."""
+        self.send_method(
+            spec.Queue.Bind,
+            argsig,
+            (0, queue, exchange, routing_key, nowait, arguments),
+            wait=None if nowait else spec.Queue.BindOk,
+        )
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = '',
+        nowait: bool = False,
+        arguments: Table | None = None,
+        argsig: str = 'BsssF',
+    ) -> None:
+        """Undo `queue_bind` with the same arguments.
+
+        The protocol has no *nowait* here: the broker replies, and nobody waits.
+        """
+        args = (0, queue, exchange, routing_key, arguments)
+        if not nowait:
+            self.send_method(spec.Queue.Unbind, argsig, args, wait=spec.Queue.UnbindOk)
+            return
+        payload = self._encode_arguments(spec.Queue.Unbind, argsig, args)
+        self._prepare(spec.Queue.Unbind)
+        self._request(spec.Queue.Unbind, payload, None, spec.Queue.UnbindOk)
+
+    def queue_declare(
+        self,
+        queue: str = '',
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Table | None = None,
+        argsig: str = 'BsbbbbbF',
+    ) -> queue_declare_ok_t | None:
+        """Create a queue, or check that it is there as described.
+
+        :param queue: its name; the broker makes one up for an empty one.
+        :param passive: only check that it exists (`NotFound` if not).
+        :param durable: keep it over a restart of the broker.
+        :param exclusive: for this connection only, and deleted with it.
+        :param auto_delete: delete it after its last consumer has gone.
+        :param arguments: such as ``x-queue-type``.
+
+        Returns its name, its messages ready, its consumers; None with *nowait*.
+        """
+        declared = self.send_method(
+            spec.Queue.Declare,
+            argsig,
+            (0, queue, passive, durable, exclusive, auto_delete, nowait, arguments),
+            wait=None if nowait else spec.Queue.DeclareOk,
+            returns_tuple=True,
+        )
+        return None if nowait else queue_declare_ok_t(*declared)
+
+    def queue_delete(
+        self,
+        queue: str = '',
+        if_unused: bool = False,
+        if_empty: bool = False,
+        nowait: bool = False,
+        argsig: str = 'Bsbbb',
+    ) -> int | None:
+        """Delete a queue; the number of messages that went with it, None with *nowait*."""
+        count: int | None = self.send_method(
+            spec.Queue.Delete,
+            argsig,
+            (0, queue, if_unused, if_empty, nowait),
+            wait=None if nowait else spec.Queue.DeleteOk,
+        )
+        return count
+
+    def queue_purge(self, queue: str = '', nowait: bool = False, argsig: str = 'Bsb') -> int | None:
+        """Drop the messages of a queue that are ready; their number, None with *nowait*."""
+        count: int | None = self.send_method(
+            spec.Queue.Purge,
+            argsig,
+            (0, queue, nowait),
+            wait=None if nowait else spec.Queue.PurgeOk,
+        )
+        return count
+
+    # -- class basic: consuming
+
+    def basic_qos(
+        self, prefetch_size: int, prefetch_count: int, a_global: bool, argsig: str = 'lBb'
+    ) -> None:
+        """Limit what the broker sends ahead of acknowledgements.
+
+        :param prefetch_size: in octets; RabbitMQ knows 0 (no limit) only.
+        :param prefetch_count: in messages; 0 is no limit.
+        :param a_global: RabbitMQ: False, for each consumer started later; True,
+            for all consumers of this channel together.
+        """
+        self.send_method(
+            spec.Basic.Qos,
+            argsig,
+            (prefetch_size, prefetch_count, a_global),
+            wait=spec.Basic.QosOk,
+        )
+
+    def basic_consume(
+        self,
+        queue: str = '',
+        consumer_tag: str = '',
+        no_local: bool = False,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        nowait: bool = False,
+        callback: ConsumerCallback | None = None,
+        arguments: Table | None = None,
+        on_cancel: CancelCallback | None = None,
+        argsig: str = 'BssbbbbF',
+    ) -> str:
+        """Start a consumer and return its tag.
+
+        :param consumer_tag: unique on this channel; made up if empty.
+        :param no_local: RabbitMQ ignores it.
+        :param no_ack: messages count as acknowledged when they are sent.
+        :param exclusive: no other consumer on the queue.
+        :param callback: called with each `Message`, in a thread that drains
+            the connection. Without one, messages are put back or (no_ack) dropped.
+        :param on_cancel: called with the tag when the broker cancels the
+            consumer; without one, `ConsumerCancelled` is raised from
+            ``drain_events`` then.
+        """
+        # A tag of the broker's making would come after the first message may
+        # (py-amqp#162); one of ours is known before anything is sent.
+        if consumer_tag == '':
+            consumer_tag = f'amqp.ctag-{os.urandom(12).hex()}'
+        # Before anything is noted down: reopening forgets the consumers.
+        self._prepare(spec.Basic.Consume)
+        self.callbacks[consumer_tag] = callback
+        if on_cancel is not None:
+            self.cancel_callbacks[consumer_tag] = on_cancel
+        if no_ack:
+            self.no_ack_consumers.add(consumer_tag)
+        try:
+            self.send_method(
+                spec.Basic.Consume,
+                argsig,
+                (0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, arguments),
+                wait=None if nowait else spec.Basic.ConsumeOk,
+            )
+        except AMQPError:
+            self._remove_consumer(consumer_tag)
+            raise
+        return consumer_tag
+
+    def basic_cancel(
+        self, consumer_tag: str, nowait: bool = False, argsig: str = 'sb'
+    ) -> str | None:
+        """End a consumer; messages on their way still reach its callback.
+
+        Nothing happens on a channel that is closed, for its consumers are gone.
+        """
+        if self.connection is None or self._state.state is not ChannelState.OPEN:
+            return None
+        tag: str | None = self.send_method(
+            spec.Basic.Cancel,
+            argsig,
+            (consumer_tag, nowait),
+            wait=None if nowait else spec.Basic.CancelOk,
+        )
+        if nowait:
+            # What is under way is put back or dropped from now on.
+            self.callbacks[consumer_tag] = None
+            self.cancel_callbacks.pop(consumer_tag, None)
+        return tag
+
+    def _on_basic_cancel(self, consumer_tag: str, nowait: bool = True) -> None:
+        """The broker has ended a consumer: its queue is gone, or has moved."""
+        if not nowait:
+            payload = self._encode_arguments(spec.Basic.CancelOk, 's', (consumer_tag,))
+            self.connection._write_method(self.channel_id, spec.Basic.CancelOk, payload, None)
+        on_cancel = self._remove_consumer(consumer_tag)
+        if on_cancel is not None:
+            self.connection._add_event(self, on_cancel, consumer_tag)
+        else:
+            self.connection._add_report(self, self._report_cancel, consumer_tag)
+
+    def _report_cancel(self, consumer_tag: str) -> None:
+        raise ConsumerCancelled(consumer_tag, spec.Basic.Cancel)
+
+    def _on_basic_cancel_ok(self, consumer_tag: str) -> None:
+        self._remove_consumer(consumer_tag)
+
+    def _remove_consumer(self, consumer_tag: str) -> CancelCallback | None:
+        self.callbacks.pop(consumer_tag, None)
+        self.no_ack_consumers.discard(consumer_tag)
+        return self.cancel_callbacks.pop(consumer_tag, None)
+
+    def _on_basic_deliver(
+        self,
+        consumer_tag: str,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        msg: Message,
+    ) -> None:
+        msg.channel = self
+        msg.delivery_info = {
+            'consumer_tag': consumer_tag,
+            'delivery_tag': delivery_tag,
+            'redelivered': redelivered,
+            'exchange': exchange,
+            'routing_key': routing_key,
+        }
+        if self.auto_decode:
+            msg.decode_body()
+        callback = self.callbacks.get(consumer_tag)
+        if callback is not None:
+            self.connection._add_event(self, callback, msg)
+        elif consumer_tag not in self.no_ack_consumers:
+            AMQP_LOGGER.warning(
+                REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
+            )
+            self.basic_reject(delivery_tag, requeue=True)
+
+    def basic_get(
+        self, queue: str = '', no_ack: bool = False, argsig: str = 'Bsb'
+    ) -> Message | None:
+        """Fetch one message; None if the queue has none ready."""
+        args = self.send_method(
+            spec.Basic.Get,
+            argsig,
+            (0, queue, no_ack),
+            wait=[spec.Basic.GetOk, spec.Basic.GetEmpty],
+            returns_tuple=True,
+        )
+        message = args[-1]
+        return message if isinstance(message, Message) else None
+
+    def _on_get_ok(
+        self,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        message_count: int,
+        msg: Message,
+    ) -> None:
+        msg.channel = self
+        msg.delivery_info = {
+            'delivery_tag': delivery_tag,
+            'redelivered': redelivered,
+            'exchange': exchange,
+            'routing_key': routing_key,
+            'message_count': message_count,
+        }
+        if self.auto_decode:
+            msg.decode_body()
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = 'Lb') -> None:
+        """Acknowledge a message; with *multiple* all up to it, 0 then being all. Thread-safe."""
+        self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
+
+    def basic_nack(
+        self,
+        delivery_tag: int,
+        multiple: bool = False,
+        requeue: bool = True,
+        argsig: str = 'Lbb',
+    ) -> None:
+        """Refuse a message, or with *multiple* all up to it (RabbitMQ). Thread-safe.
+
+        :param requeue: put it back; else it is dropped or dead-lettered.
+        """
+        self.send_method(spec.Basic.Nack, argsig, (delivery_tag, multiple, requeue))
+
+    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = 'Lb') -> None:
+        """Refuse a message; without *requeue* it is dropped or dead-lettered. Thread-safe."""
+        self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        """Have all unacknowledged messages of this channel delivered again.
+
+        RabbitMQ knows ``requeue=True`` only, and refuses the other.
+        """
+        self.send_method(spec.Basic.Recover, 'b', (requeue,), wait=spec.Basic.RecoverOk)
+
+    def basic_recover_async(self, requeue: bool = False) -> None:
+        """As `basic_recover`, without waiting for the reply. Superseded by that."""
+        self.send_method(spec.Basic.RecoverAsync, 'b', (requeue,))
+
+    # -- class basic: publishing
+
+    def _basic_publish(
+        self,
+        msg: Message,
+        exchange: str = '',
+        routing_key: str = '',
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        argsig: str = 'Bssbb',
+    ) -> Confirmation[basic_return_t] | None:
+        """Publish a message. Thread-safe.
+
+        :param mandatory: have it returned if no queue takes it: to the
+            callbacks in ``events['basic_return']``, else `NoRoute` is raised.
+        :param immediate: RabbitMQ refuses it.
+        :param timeout: seconds for handing it to the operating system.
+        :param confirm_timeout: seconds for the broker's confirm, where the
+            connection has ``confirm_publish``.
+
+        Raises the error by which the broker has closed the channel or the
+        connection meanwhile; `Blocked` if it blocks publishers for longer than
+        ``blocked_timeout``; ``socket.timeout`` when *timeout* passed and
+        nothing was sent; `EncodeError` for what can't be sent.
+        """
+        if not isinstance(msg, Message):
+            raise EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
+        payload = self._encode_arguments(
+            spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
+        )
+        deadline = Deadline(timeout, time.monotonic())
+        connection = self._usable_connection()
+        connection._look_before_publish(self, deadline)
+        self._prepare(spec.Basic.Publish)
+        remaining = deadline.remaining(time.monotonic())
+        if not self._send_lock.acquire(timeout=-1 if remaining is None else remaining):
+            raise TimeoutError("another thread's publish didn't end in time")
+        try:
+            return self._send(
+                spec.Basic.Publish, payload, msg, deadline.remaining(time.monotonic())
+            )
+        finally:
+            self._send_lock.release()
+
+    basic_publish = _basic_publish
+
+    def basic_publish_confirm(
+        self,
+        msg: Message,
+        exchange: str = '',
+        routing_key: str = '',
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        argsig: str = 'Bssbb',
+    ) -> None:
+        """Publish a message and wait until the broker has taken responsibility for it.
+
+        :param confirm_timeout: seconds in all, by default ``rpc_timeout``;
+            ``socket.timeout`` after them, with the message's fate unknown.
+
+        Raises `MessageNacked` if the broker refuses it, `NoRoute` if it is
+        mandatory, no queue takes it and nobody listens for ``basic_return``;
+        beside that, what `basic_publish` raises. Puts the channel into
+        confirm mode if it isn't. Thread-safe.
+        """
+        if self._confirms is None:
+            self.confirm_select()
+        me = threading.get_ident()
+        self._awaiting_confirm.add(me)
+        try:
+            confirmation = self._basic_publish(
+                msg, exchange, routing_key, mandatory, immediate, timeout, argsig=argsig
+            )
+            assert confirmation is not None
+            self._wait_for_confirm(confirmation, confirm_timeout)
+        finally:
+            self._awaiting_confirm.discard(me)
+        if confirmation.error is not None:
+            raise confirmation.error
+        if confirmation.returned is not None and not self.events['basic_return']:
+            raise _returned_error(confirmation.returned)
+        if not confirmation.acknowledged:
+            raise MessageNacked(
+                'the broker refused the message',
+                spec.Basic.Nack,
+                message=msg,
+                delivery_tag=confirmation.delivery_tag,
+            )
+
+    def _wait_for_confirm(
+        self, confirmation: Confirmation[basic_return_t], timeout: float | None
+    ) -> None:
+        connection = self.connection
+        if connection is None or confirmation.settled():
+            return
+        if timeout is None:
+            timeout = connection._reply_patience()
+        connection._wait_until(confirmation.settled, Deadline(timeout, time.monotonic()))
+
+    def _on_basic_return(
+        self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Message
+    ) -> None:
+        message.channel = self
+        returned = basic_return_t(reply_code, reply_text, exchange, routing_key, message)
+        if self._confirms is not None:
+            with self._confirms_lock:
+                self._confirms.message_returned(returned)
+        handlers = list(self.events['basic_return'])
+        for handler in handlers:
+            error = _returned_error(returned)
+            self.connection._add_event(self, handler, error, exchange, routing_key, message)
+        if not handlers and self._confirms is None:
+            self.connection._add_report(self, self._report_return, returned)
+
+    def _report_return(self, returned: basic_return_t) -> None:
+        raise _returned_error(returned)
+
+    # -- class confirm
+
+    def confirm_select(self, nowait: bool = False) -> None:
+        """Have the broker confirm each message published on this channel from now on (RabbitMQ).
+
+        Its acks and nacks reach the callbacks in ``events['basic_ack']`` and
+        ``events['basic_nack']``, called with (delivery_tag, multiple).
+        """
+        self.send_method(
+            spec.Confirm.Select,
+            'b',
+            (nowait,),
+            wait=None if nowait else spec.Confirm.SelectOk,
+        )
+
+    def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
+        self._settle(delivery_tag, multiple, True, 'basic_ack')
+
+    def _on_basic_nack(self, delivery_tag: int, multiple: bool, requeue: bool = False) -> None:
+        self._settle(delivery_tag, multiple, False, 'basic_nack')
+
+    def _settle(self, delivery_tag: int, multiple: bool, acknowledged: bool, event: str) -> None:
+        if self._confirms is None:
+            raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
+        with self._confirms_lock:
+            settled = self._confirms.settle(delivery_tag, multiple, acknowledged)
+        for each in settled:
+            if each.returned is not None and not each.awaited and not self.events['basic_return']:
+                self.connection._add_report(self, self._report_return, each.returned)
+        for handler in list(self.events[event]):
+            self.connection._add_event(self, handler, delivery_tag, multiple)
+
+    # -- class tx
+
+    def tx_select(self) -> None:
+        """Make this channel transactional: publishes and acks take effect at `tx_commit`."""
+        self.send_method(spec.Tx.Select, wait=spec.Tx.SelectOk)
+
+    def tx_commit(self) -> None:
+        """Commit what was published and acknowledged since the last commit or rollback."""
+        self.send_method(spec.Tx.Commit, wait=spec.Tx.CommitOk)
+
+    def tx_rollback(self) -> None:
+        """Drop what was published and acknowledged since the last commit or rollback."""
+        self.send_method(spec.Tx.Rollback, wait=spec.Tx.RollbackOk)
+
+
+def _returned_error(returned: basic_return_t) -> AMQPError:
+    error = error_for_code(
+        returned.reply_code, returned.reply_text, spec.Basic.Return, ChannelError
+    )
+    if isinstance(error, NoRoute):
+        error.message = returned.message
+        error.exchange = returned.exchange
+        error.routing_key = returned.routing_key
+    return error

@@ -1,0 +1,62 @@
+"""Allocation of channel ids, at a constant cost for each."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ('ChannelIds',)
+
+
+class ChannelIds:
+    """The ids 1 to *channel_max*, handed out one by one and taken back.
+
+    Fresh ids come first, then those released longest ago: an id rests for as
+    long as possible before it names another channel. Not thread-safe.
+    """
+
+    __slots__ = ('_released', '_used', 'channel_max', 'next_fresh')
+
+    def __init__(self, channel_max: int) -> None:
+        self.channel_max = channel_max
+        self.next_fresh = 1
+        self._released: deque[int] = deque()
+        self._used: set[int] = set()
+
+    def __contains__(self, channel_id: object) -> bool:
+        return channel_id in self._used
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def allocate(self) -> int:
+        """A free id. Raises LookupError when all are in use."""
+        while self.next_fresh <= self.channel_max:
+            channel_id = self.next_fresh
+            self.next_fresh += 1
+            if channel_id not in self._used:
+                self._used.add(channel_id)
+                return channel_id
+        while self._released:
+            channel_id = self._released.popleft()
+            if channel_id not in self._used:
+                self._used.add(channel_id)
+                return channel_id
+        raise LookupError(f'all {self.channel_max} channel ids are in use')
+
+    def claim(self, channel_id: int) -> None:
+        """Take this very id.
+
+        Raises ValueError for an id that is in use or out of range.
+        """
+        if not 1 <= channel_id <= self.channel_max:
+            raise ValueError(f'channel id {channel_id} is not within 1..{self.channel_max}')
+        if channel_id in self._used:
+            raise ValueError(f'channel id {channel_id} is in use')
+        self._used.add(channel_id)
+
+    def release(self, channel_id: int) -> None:
+        """Give an id back; one that is not in use is left alone."""
+        if channel_id in self._used:
+            self._used.remove(channel_id)
+            if channel_id < self.next_fresh:
+                self._released.append(channel_id)

@@ -1,0 +1,108 @@
+"""Publisher confirms: which message an acknowledgement is about.
+
+RabbitMQ numbers the messages published on a channel from 1 after
+confirm.select. An acknowledgement names one number, or with ``multiple`` all
+numbers up to it; a returned message comes just before its own confirm.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+__all__ = ('Confirmation', 'PublisherConfirms')
+
+ReturnedT = TypeVar('ReturnedT')
+
+
+class Confirmation(Generic[ReturnedT]):
+    """What the broker says of one published message.
+
+    ``acknowledged`` is None until it has spoken, then True or False;
+    ``returned`` is what basic.return brought, if it did; ``error`` is set
+    instead where the channel is lost first. ``awaited`` says whether the
+    publisher waits for it, and so will raise what has to be raised.
+    """
+
+    __slots__ = ('acknowledged', 'awaited', 'delivery_tag', 'error', 'returned')
+
+    def __init__(self, delivery_tag: int, awaited: bool = False) -> None:
+        self.delivery_tag = delivery_tag
+        self.awaited = awaited
+        self.acknowledged: bool | None = None
+        self.returned: ReturnedT | None = None
+        self.error: BaseException | None = None
+
+    def settled(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return self.acknowledged is not None or self.error is not None
+
+
+class PublisherConfirms(Generic[ReturnedT]):
+    """The messages of one channel that the broker hasn't spoken of yet.
+
+    Not thread-safe: the channel guards it with a lock, and numbers a message
+    and writes it under another, so that numbers follow the order on the wire.
+    """
+
+    __slots__ = ('_outstanding', '_returned', 'last_tag')
+
+    def __init__(self) -> None:
+        self.last_tag = 0
+        self._outstanding: dict[int, Confirmation[ReturnedT]] = {}
+        self._returned: ReturnedT | None = None
+
+    def __len__(self) -> int:
+        return len(self._outstanding)
+
+    def publish(self, awaited: bool = False) -> Confirmation[ReturnedT]:
+        """Number the message that is about to be written."""
+        self.last_tag += 1
+        confirmation: Confirmation[ReturnedT] = Confirmation(self.last_tag, awaited)
+        self._outstanding[self.last_tag] = confirmation
+        return confirmation
+
+    def withdraw(self, confirmation: Confirmation[ReturnedT]) -> None:
+        """Take the last number back: not an octet of its message was sent."""
+        if confirmation.delivery_tag != self.last_tag:
+            raise ValueError(f'delivery tag {confirmation.delivery_tag} is not the last')
+        del self._outstanding[self.last_tag]
+        self.last_tag -= 1
+
+    def message_returned(self, returned: ReturnedT) -> None:
+        """Keep a returned message for the confirm that follows it."""
+        self._returned = returned
+
+    def settle(
+        self, delivery_tag: int, multiple: bool, acknowledged: bool
+    ) -> list[Confirmation[ReturnedT]]:
+        """Note an ack or nack; the messages it was about.
+
+        An unknown tag settles nothing: a late answer must not confirm
+        another message.
+        """
+        settled = [self._outstanding.pop(tag) for tag in self._tags(delivery_tag, multiple)]
+        if settled:
+            settled[-1].returned, self._returned = self._returned, None
+        for confirmation in settled:  # last of all, for waiters look at nothing else
+            confirmation.acknowledged = acknowledged
+        return settled
+
+    def fail(self, error: BaseException) -> list[Confirmation[ReturnedT]]:
+        """The channel is gone: no confirm can come any more for the messages returned."""
+        failed = list(self._outstanding.values())
+        self._outstanding.clear()
+        for confirmation in failed:
+            confirmation.error = error
+        return failed
+
+    def _tags(self, delivery_tag: int, multiple: bool) -> list[int]:
+        if not multiple:
+            return [delivery_tag] if delivery_tag in self._outstanding else []
+        if delivery_tag == 0:  # specification 1.8.3.13: all messages so far
+            return list(self._outstanding)
+        tags = []
+        for tag in self._outstanding:  # in the order of publishing
+            if tag > delivery_tag:
+                break
+            tags.append(tag)
+        return tags

@@ -1,0 +1,1215 @@
+"""Connections: handshake, channel registry, the reading of frames for everybody, close.
+
+Threads
+    Any number may share a connection. Whoever needs a frame becomes the
+    reader, if there is none; it reads one method, does what the protocol
+    demands, and gives the role up before any callback of a user runs. The
+    others wait on a condition, not on the socket.
+
+Lock order
+    ``_reading`` (the reader's role), then a channel's ``_open_lock``,
+    ``_send_lock``, then the transport's write lock. ``_changed``, a channel's
+    ``_pending_lock`` and ``_confirms_lock``, ``_ids_lock`` and the transport's
+    ``_close_lock`` are leaves: nothing is acquired under them. No thread takes
+    ``_reading`` while it holds another of these, except for the re-entrant
+    case that it is the reader already.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from math import ceil
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vine import ensure_promise
+
+from . import sasl, spec
+from ._version import __version__
+from .abstract_channel import AbstractChannel, MethodSig, Reply
+from .channel import Channel as _Channel
+from .channel_ids import ChannelIds
+from .deadline import Deadline
+from .exceptions import (
+    AMQPError,
+    Blocked,
+    ChannelError,
+    ChannelNotOpen,
+    ConnectionError,
+    ConnectionForced,
+    EncodeError,
+    FrameError,
+    MessageNacked,
+    RecoverableChannelError,
+    RecoverableConnectionError,
+    ResourceError,
+    UnexpectedFrame,
+    error_for_code,
+)
+from .heartbeat import Heartbeat, negotiated_interval
+from .method_framing import FrameHandler, FrameWriter, frame_handler, frame_writer
+from .method_framing import frame_writer as _frame_writer
+from .states import (
+    CONNECTION_TRANSITIONS,
+    ConnectionEvent,
+    ConnectionState,
+    IllegalTransition,
+    StateMachine,
+)
+from .transport import Transport, _AbstractTransport
+from .utils import fork_generation, get_logger
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ('Connection',)
+
+AMQP_LOGGER = get_logger('amqp')
+AMQP_HEARTBEAT_LOGGER = get_logger('amqp.connection.Connection.heartbeat_tick')
+
+DEFAULT_FRAME_MAX = 131_072
+DEFAULT_CHANNEL_MAX = 65_535
+#: RabbitMQ accepts no larger one, whatever its configuration.
+DEFAULT_MAX_MESSAGE_SIZE = 512 * 1024 * 1024
+#: Seconds within which a publish doesn't look again at the socket.
+LOOK_INTERVAL = 0.005
+#: Methods that one such look reads at most, and callbacks that may pile up
+#: before it leaves the rest to the kernel.
+LOOK_LIMIT = 100
+BACKLOG_LIMIT = 10_000
+
+INBOUND_METHODS = (
+    spec.Connection.Start,
+    spec.Connection.Secure,
+    spec.Connection.Tune,
+    spec.Connection.OpenOk,
+    spec.Connection.Close,
+    spec.Connection.CloseOk,
+    spec.Connection.Blocked,
+    spec.Connection.Unblocked,
+    spec.Connection.UpdateSecretOk,
+)
+CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
+
+#: Where they come from reading or writing, that is over.
+FATAL_ERRORS = (OSError, AMQPError)
+
+
+def __getattr__(name: str) -> Any:
+    # The ssl module is slow to import, and may be missing.
+    if name == 'SSLError':
+        from ssl import SSLError
+
+        return SSLError
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+class Connection(AbstractChannel):
+    """A connection to a broker. Nothing is sent before `connect`; use it once.
+
+    :param host: ``host[:port]``.
+    :param userid: for PLAIN and AMQPLAIN, with *password*; a principal for GSSAPI.
+    :param login_method: the name of a mechanism; by default the first that
+        the broker offers and we know. With *login_response*, that is sent.
+    :param authentication: `amqp.sasl` instances, instead of the four before.
+    :param client_properties: what to tell the broker about this client.
+    :param ssl: True, an ``ssl.SSLContext``, or a dict; see `SSLTransport`.
+    :param connect_timeout: seconds for name lookup, TCP, TLS and handshake together.
+    :param channel_max: most channels, to be negotiated.
+    :param frame_max: largest frame in octets, to be negotiated; 0 is no limit.
+    :param heartbeat: seconds between signs of life, to be negotiated; 0 is none.
+    :param on_open: called with the connection when it is open.
+    :param on_tune_ok: called with the connection when its limits are settled.
+    :param on_blocked: called with a reason when the broker stops taking messages.
+    :param on_unblocked: called when it takes them again.
+    :param confirm_publish: have ``basic_publish`` wait for the broker's confirm.
+    :param read_timeout: seconds that a wait without a deadline may last.
+    :param write_timeout: seconds that a write without a deadline may last.
+    :param socket_settings: TCP options as ``{option: value}``.
+    :param connection_name: shown in RabbitMQ's lists and logs.
+    :param rpc_timeout: seconds that any wait for a reply may last; None: for ever.
+    :param blocked_timeout: seconds that a publish waits while the broker takes
+        no messages; None: for ever.
+    :param max_message_size: largest body accepted, in octets; 0 is no limit.
+
+    Arguments of other names are ignored, for callers that pass on options of
+    other clients.
+    """
+
+    Channel: ClassVar[type[_Channel]] = _Channel
+
+    connection_errors: ClassVar[tuple[type[BaseException], ...]] = (ConnectionError, OSError)
+    channel_errors: ClassVar[tuple[type[BaseException], ...]] = (ChannelError,)
+    recoverable_connection_errors: ClassVar[tuple[type[BaseException], ...]] = (
+        RecoverableConnectionError,
+        MessageNacked,
+        OSError,
+    )
+    recoverable_channel_errors: ClassVar[tuple[type[BaseException], ...]] = (
+        RecoverableChannelError,
+    )
+
+    #: What the broker is told of this library.
+    library_properties: ClassVar[dict[str, Any]] = {
+        'product': 'amqp',
+        'product_version': __version__,
+        'platform': f'Python {sys.version.split()[0]}',
+    }
+
+    #: Extensions to agree on: what the broker offers is answered with the value here.
+    negotiate_capabilities: ClassVar[dict[str, bool]] = {
+        'authentication_failure_close': True,
+        'basic.nack': True,
+        'connection.blocked': True,
+        'consumer_cancel_notify': True,
+        'exchange_exchange_bindings': True,
+        'publisher_confirms': True,
+    }
+
+    _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {
+        sig: spec.method(sig, spec.METHODS[sig].format or None) for sig in INBOUND_METHODS
+    }
+
+    def __init__(
+        self,
+        host: str = 'localhost:5672',
+        userid: str = 'guest',
+        password: str = 'guest',
+        login_method: str | None = None,
+        login_response: bytes | None = None,
+        authentication: sasl.SASL | Iterable[sasl.SASL] = (),
+        virtual_host: str = '/',
+        locale: str = 'en_US',
+        client_properties: Mapping[str, Any] | None = None,
+        ssl: bool | Mapping[str, Any] | ssl_module.SSLContext = False,
+        connect_timeout: float | None = None,
+        channel_max: int | None = None,
+        frame_max: int | None = None,
+        heartbeat: float | None = 0,
+        on_open: Callable[[Connection], Any] | None = None,
+        on_blocked: Callable[[str], Any] | None = None,
+        on_unblocked: Callable[[], Any] | None = None,
+        confirm_publish: bool = False,
+        on_tune_ok: Callable[[Connection], Any] | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        socket_settings: Mapping[int | str, int | bytes] | None = None,
+        frame_handler: Callable[..., FrameHandler] = frame_handler,
+        frame_writer: Callable[..., FrameWriter] = frame_writer,
+        connection_name: str | None = None,
+        rpc_timeout: float | None = 60,
+        blocked_timeout: float | None = 60,
+        max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+        **kwargs: Any,
+    ) -> None:
+        if frame_max is not None and 0 < frame_max < spec.FRAME_MIN_SIZE:
+            raise ValueError(f'frame_max {frame_max} is below the least, {spec.FRAME_MIN_SIZE}')
+        self.host = host
+        self.virtual_host = virtual_host
+        self.locale = locale
+        self.ssl = ssl
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.write_timeout = write_timeout
+        self.socket_settings = socket_settings
+        self.authentication = _mechanisms(
+            authentication, login_method, login_response, userid, password
+        )
+        self.client_properties: dict[str, Any] = {
+            **self.library_properties,
+            **(client_properties or {}),
+        }
+        if connection_name is not None:
+            self.client_properties['connection_name'] = connection_name
+        #: Negotiated when the connection is open; before, what we ask for.
+        self.channel_max = DEFAULT_CHANNEL_MAX if channel_max is None else channel_max
+        self.frame_max = DEFAULT_FRAME_MAX if frame_max is None else frame_max
+        #: Seconds: what we ask for, what the broker proposes, what holds.
+        self.client_heartbeat = float(ceil(heartbeat or 0))
+        self.server_heartbeat: int | None = None
+        self.heartbeat: float | None = None
+        self.confirm_publish = confirm_publish
+        self.rpc_timeout = rpc_timeout
+        self.blocked_timeout = blocked_timeout
+        self.max_message_size = max_message_size
+        self.on_open: Any = ensure_promise(on_open)
+        self.on_tune_ok: Any = ensure_promise(on_tune_ok)
+        self.on_blocked = on_blocked
+        self.on_unblocked = on_unblocked
+        self.frame_handler_cls = frame_handler
+        self.frame_writer_cls = frame_writer
+        #: What the broker told of itself.
+        self.version_major = 0
+        self.version_minor = 0
+        self.server_properties: dict[str, Any] = {}
+        self.mechanisms: list[str] = []
+        self.locales: list[str] = []
+        #: Channels by number; 0 is this connection.
+        self.channels: dict[int, Any] = {}
+        self._state = StateMachine(CONNECTION_TRANSITIONS, ConnectionState.NEW)
+        # Why the connection is of no more use; None while it is.
+        self._cause: BaseException | None = None
+        self._transport: _AbstractTransport | None = None
+        self._on_inbound_frame: FrameHandler | None = None
+        self._frame_writer: FrameWriter | None = None
+        self._heartbeat = Heartbeat(0, 0.0)
+        self._blocked_reason: str | None = None
+        self._channel_ids = ChannelIds(self.channel_max)
+        # Numbers whose close has not been answered yet.
+        self._closing_ids: set[int] = set()
+        self._idle = 0
+        self._frames_taken = 0
+        # A maker that a caller brings knows no timeout.
+        self._timed_writer = frame_writer is _frame_writer
+        self._next_look = 0.0
+        # Callbacks to run and errors to raise, each with its channel.
+        self._events: deque[tuple[Any, Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._reports: deque[tuple[Any, Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._inbound_thread: int | None = None
+        self._callback_threads: set[int] = set()
+        self._drainer: threading.Thread | None = None
+        self._drainer_polls = False
+        self._fork_generation = fork_generation()
+        own_drain = type(self).drain_events is Connection.drain_events
+        self._drain_overridden = not own_drain
+        self._read_overridden = type(self).blocking_read is not Connection.blocking_read
+        super().__init__(self, 0)
+
+    def __repr__(self) -> str:
+        state = self._state.state.value
+        return f'<AMQP Connection: {self.host}/{self.virtual_host} ({state}) at {id(self):#x}>'
+
+    def __enter__(self) -> Connection:
+        self.connect()
+        return self
+
+    def _setup_listeners(self) -> None:
+        self._callbacks.update(
+            {
+                spec.Connection.Start: self._on_start,
+                spec.Connection.Secure: self._on_secure,
+                spec.Connection.Tune: self._on_tune,
+                spec.Connection.OpenOk: self._on_open_ok,
+                spec.Connection.Close: self._on_close,
+                spec.Connection.CloseOk: self._on_close_ok,
+                spec.Connection.Blocked: self._on_blocked,
+                spec.Connection.Unblocked: self._on_unblocked,
+            }
+        )
+
+    # -- what there is to know
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream is up, as far as we have noticed."""
+        return self._transport is not None and self._transport.connected
+
+    def is_alive(self) -> bool:
+        """Whether the connection is open and its stream is up as far as the kernel knows.
+
+        Doesn't block and takes nothing from the stream.
+        """
+        transport = self._transport
+        return (
+            transport is not None
+            and self._state.state is ConnectionState.OPEN
+            and transport.peer_is_there()
+        )
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a close of ours awaits its close-ok."""
+        return self._state.state is ConnectionState.CLOSING
+
+    @property
+    def server_capabilities(self) -> dict[str, Any]:
+        """The extensions that the broker offers."""
+        return self.server_properties.get('capabilities') or {}
+
+    @property
+    def transport(self) -> Any:
+        """The stream; `RecoverableConnectionError` if there is none."""
+        return self._usable_transport()
+
+    @transport.setter
+    def transport(self, transport: Any) -> None:
+        self._transport = transport
+
+    @property
+    def sock(self) -> Any:
+        """The socket, to be watched by an event loop."""
+        return self._usable_transport().sock
+
+    @property
+    def frame_writer(self) -> FrameWriter:
+        """What sends frames; see `amqp.method_framing.frame_writer`."""
+        if self._frame_writer is None:
+            raise self._lost_error()
+        return self._frame_writer
+
+    @frame_writer.setter
+    def frame_writer(self, frame_writer: FrameWriter) -> None:
+        self._frame_writer = frame_writer
+
+    @property
+    def on_inbound_frame(self) -> FrameHandler:
+        """What takes frames in; see `amqp.method_framing.frame_handler`."""
+        if self._on_inbound_frame is None:
+            raise self._lost_error()
+        return self._on_inbound_frame
+
+    @on_inbound_frame.setter
+    def on_inbound_frame(self, on_inbound_frame: FrameHandler) -> None:
+        self._on_inbound_frame = on_inbound_frame
+
+    @property
+    def bytes_sent(self) -> int:
+        """Octets sent."""
+        return self._transport.bytes_sent if self._transport is not None else 0
+
+    # Frame writers of py-amqp's kind count their frames here.
+    @bytes_sent.setter
+    def bytes_sent(self, count: int) -> None:
+        pass
+
+    @property
+    def bytes_recv(self) -> int:
+        """Octets received."""
+        return self._transport.bytes_recv if self._transport is not None else 0
+
+    @bytes_recv.setter
+    def bytes_recv(self, count: int) -> None:
+        pass
+
+    @property
+    def prev_sent(self) -> int:
+        """Octets sent until the last look at the heartbeat."""
+        return self._heartbeat.bytes_sent
+
+    @property
+    def prev_recv(self) -> int:
+        """Octets received until the last look at the heartbeat."""
+        return self._heartbeat.bytes_recv
+
+    @property
+    def last_heartbeat_sent(self) -> float:
+        """When we last showed signs of life, in monotonic seconds."""
+        return self._heartbeat.last_sent
+
+    @property
+    def last_heartbeat_received(self) -> float:
+        """When the broker last did."""
+        return self._heartbeat.last_received
+
+    def then(
+        self, on_success: Callable[..., Any], on_error: Callable[..., Any] | None = None
+    ) -> Any:
+        """Call *on_success* with this connection when it is open; a vine promise."""
+        return self.on_open.then(on_success, on_error)
+
+    # -- handshake (specification 2.2.4)
+
+    def Transport(  # noqa: N802 - the name that callers override
+        self,
+        host: str,
+        connect_timeout: float | None,
+        ssl: Any = False,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        socket_settings: Any = None,
+        **kwargs: Any,
+    ) -> _AbstractTransport:
+        """Make the transport; subclasses may make another."""
+        return Transport(
+            host,
+            connect_timeout=connect_timeout,
+            ssl=ssl,
+            read_timeout=read_timeout,
+            write_timeout=write_timeout,
+            socket_settings=socket_settings,
+            **kwargs,
+        )
+
+    def connect(self, callback: Callable[[], Any] | None = None) -> Any:
+        """Connect, and wait until the connection is open.
+
+        Raises OSError where no stream comes about, ``socket.timeout`` after
+        ``connect_timeout``, `AccessRefused` for bad credentials, `NotAllowed`
+        for a virtual host that may not be used. If the connection is open,
+        only *callback* is called.
+        """
+        if self._state.state is not ConnectionState.OPEN:
+            self._open()
+        return callback() if callback is not None else None
+
+    def _open(self) -> None:
+        if self._state.state is not ConnectionState.NEW:
+            raise self._lost_error()
+        deadline = Deadline(self.connect_timeout, time.monotonic())
+        self._state.advance(ConnectionEvent.SEND_HEADER)
+        try:
+            self._transport = self.Transport(
+                self.host,
+                self.connect_timeout,
+                ssl=self.ssl,
+                read_timeout=self.read_timeout,
+                write_timeout=self.write_timeout,
+                socket_settings=self.socket_settings,
+            )
+            self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
+            self.frame_writer = self.frame_writer_cls(self, self._transport)
+            self._transport.stall_timeout = self.rpc_timeout
+            self._transport.connect(deadline)
+            self._wait_until(self._handshake_complete, deadline)
+        except TimeoutError as exc:
+            error = TimeoutError(f'{exc} (connecting to {self.host}, {self._state.state.value})')
+            self._tear_down(error)
+            raise error from exc
+        except BaseException as exc:
+            self._tear_down(exc)
+            raise
+        self.on_open(self)
+
+    def _handshake_complete(self) -> bool:
+        return self._state.state is ConnectionState.OPEN
+
+    def _on_start(
+        self,
+        version_major: int,
+        version_minor: int,
+        server_properties: dict[str, Any],
+        mechanisms: str | bytes,
+        locales: str | bytes,
+    ) -> None:
+        self._state.advance(ConnectionEvent.RECV_START)
+        self.version_major = version_major
+        self.version_minor = version_minor
+        self.server_properties = server_properties
+        self.mechanisms = _words(mechanisms)
+        self.locales = _words(locales)
+        self._agree_on_capabilities()
+        mechanism, response = self._authenticate()
+        self._send_on_channel_0(
+            spec.Connection.StartOk,
+            (self.client_properties, mechanism, response, self.locale),
+        )
+
+    def _agree_on_capabilities(self) -> None:
+        offered = self.server_capabilities
+        agreed = {
+            name: wanted for name, wanted in self.negotiate_capabilities.items() if name in offered
+        }
+        ours = self.client_properties.get('capabilities') or {}
+        if agreed or ours:
+            self.client_properties['capabilities'] = {**agreed, **ours}
+
+    def _authenticate(self) -> tuple[bytes, bytes]:
+        """The first mechanism of the broker's list that works here, and its response."""
+        known = {each.mechanism: each for each in reversed(self.authentication)}
+        for name in self.mechanisms:
+            mechanism = known.get(name.encode())
+            if mechanism is None:
+                continue
+            response = mechanism.start(self)
+            if response is not NotImplemented:
+                self._mechanism = mechanism
+                return name.encode(), response
+        raise ConnectionError(
+            f'no common authentication mechanism: the broker offers {", ".join(self.mechanisms)}; '
+            f'we know {", ".join(str(name) for name in known)}'
+        )
+
+    def _on_secure(self, challenge: str | bytes) -> None:
+        self._state.advance(ConnectionEvent.RECV_SECURE)
+        if isinstance(challenge, str):
+            challenge = challenge.encode('utf-8', 'surrogatepass')
+        self._send_on_channel_0(spec.Connection.SecureOk, (self._mechanism.respond(challenge),))
+
+    def _on_tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
+        self._state.advance(ConnectionEvent.RECV_TUNE)
+        if 0 < frame_max < spec.FRAME_MIN_SIZE:
+            raise FrameError(f"the broker's frame_max {frame_max} is below {spec.FRAME_MIN_SIZE}")
+        self.channel_max = _lower(self.channel_max, channel_max) or DEFAULT_CHANNEL_MAX
+        self.frame_max = _lower(self.frame_max, frame_max)
+        self.server_heartbeat = heartbeat
+        self.heartbeat = negotiated_interval(self.client_heartbeat, heartbeat)
+        self._channel_ids = ChannelIds(self.channel_max)
+        self._heartbeat = Heartbeat(self.heartbeat, time.monotonic())
+        transport = self._usable_transport()
+        transport.set_frame_max(self.frame_max or _body_limit(self.max_message_size))
+        if self.heartbeat:
+            transport.stall_timeout = 2 * self.heartbeat
+        self._send_on_channel_0(
+            spec.Connection.TuneOk, (self.channel_max, self.frame_max, int(self.heartbeat))
+        )
+        self._add_event(self, self.on_tune_ok, self)
+        self._send_on_channel_0(spec.Connection.Open, (self.virtual_host, '', False))
+
+    def _on_open_ok(self, reserved: str = '') -> None:
+        self._state.advance(ConnectionEvent.RECV_OPEN_OK)
+
+    def _send_on_channel_0(self, sig: MethodSig, args: tuple[Any, ...]) -> None:
+        payload = self._encode_arguments(sig, spec.METHODS[sig].format, args)
+        self._write_method(0, sig, payload, None)
+
+    # -- channels
+
+    def channel(
+        self, channel_id: int | None = None, callback: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """The channel of that number, or a new one, opened.
+
+        :param channel_id: by default a free one.
+        :param callback: called with a new channel when it is open.
+
+        Raises `ResourceError` when ``channel_max`` channels are open.
+        """
+        self._check_usable()
+        if channel_id is not None and channel_id in self.channels:
+            return self.channels[channel_id]
+        channel = self.Channel(self, channel_id, on_open=callback)
+        try:
+            channel.open()
+        except BaseException:
+            channel.collect()
+            raise
+        return channel
+
+    def _get_free_channel_id(self) -> int:
+        with self._ids_lock:
+            try:
+                return self._channel_ids.allocate()
+            except LookupError as exc:
+                raise ResourceError(str(exc), spec.Channel.Open) from exc
+
+    def _claim_channel_id(self, channel_id: int) -> None:
+        with self._ids_lock:
+            try:
+                self._channel_ids.claim(channel_id)
+            except (ValueError, TypeError) as exc:
+                raise ConnectionError(str(exc), spec.Channel.Open) from exc
+
+    def _forget_channel(self, channel: _Channel, reuse_id: bool) -> None:
+        """Take a channel out of the registry; its number rests until the broker let go of it."""
+        if self.channels.get(channel.channel_id) is not channel:
+            return
+        with self._ids_lock:
+            del self.channels[channel.channel_id]
+            if reuse_id:
+                self._channel_ids.release(channel.channel_id)
+            else:
+                self._closing_ids.add(channel.channel_id)
+
+    def _move_channel(self, channel: _Channel) -> None:
+        """Give a channel whose reply is overdue another number, and close the old one."""
+        self._forget_channel(channel, reuse_id=False)
+        old, channel.channel_id = channel.channel_id, self._get_free_channel_id()
+        self.channels[channel.channel_id] = channel
+        payload = self._encode_arguments(spec.Channel.Close, 'BsBB', (0, 'reply overdue', 0, 0))
+        try:
+            self._write_method(old, spec.Channel.Close, payload, None, timeout=0)
+        except TimeoutError as exc:
+            self._fail(RecoverableConnectionError(f'the peer neither answers nor reads: {exc}'))
+
+    def _on_stray_method(self, channel_id: int, method_sig: MethodSig) -> None:
+        """A method for a channel that is no more, or never was."""
+        if channel_id not in self._closing_ids:
+            raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
+        if method_sig == spec.Channel.Close:
+            self._write_method(channel_id, spec.Channel.CloseOk, b'', None)
+        elif method_sig == spec.Channel.CloseOk:
+            with self._ids_lock:
+                self._closing_ids.discard(channel_id)
+                self._channel_ids.release(channel_id)
+
+    # -- reading
+
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Wait for one event and handle it: a delivery, a return, a cancel, any method.
+
+        :param timeout: seconds in all; 0 looks without waiting. By default
+            ``read_timeout``.
+
+        Raises ``socket.timeout`` when nothing came in time, the errors that
+        close the connection, and the error of a channel that the broker
+        closed while nobody waited on it. An event loop calls it with 0, when
+        the socket is readable, until ``socket.timeout``. Thread-safe;
+        callbacks run in the calling thread.
+        """
+        transport = self._usable_transport()
+        self._note_drainer(timeout)
+        if timeout is None:
+            timeout = transport.patience(self.read_timeout)
+        deadline = Deadline(timeout, time.monotonic())
+        while not self._dispatch_event() and not self._dispatch_report():
+            if self._advance(self._has_events, deadline, greedy=True):
+                if not self._dispatch_event():
+                    self._dispatch_report()
+                return
+
+    def blocking_read(self, timeout: float | None = None) -> bool:
+        """Read one frame and take it in; whether it completed a method.
+
+        Its callbacks are left to `drain_events`.
+        """
+        deadline = Deadline(timeout, time.monotonic())
+        if not self._become_reader(_never, deadline):
+            return False
+        try:
+            return self._take_frame(deadline, greedy=True)
+        finally:
+            self._step_down()
+
+    def on_inbound_method(
+        self, channel_id: int, method_sig: MethodSig, payload: bytes, content: Any
+    ) -> None:
+        """Pass a method on to its channel."""
+        if self.is_closing and (channel_id or method_sig not in CLOSING_METHODS):
+            return  # specification 1.4.2.6: everything else is discarded
+        channel = self.channels.get(channel_id)
+        if channel is None or channel_id in self._closing_ids:
+            self._on_stray_method(channel_id, method_sig)
+        else:
+            channel.dispatch_method(method_sig, payload, content)
+
+    def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
+        """Act upon a method on channel 0."""
+        try:
+            super().dispatch_method(method_sig, payload, content)
+        except IllegalTransition as exc:
+            raise UnexpectedFrame(str(exc), method_sig) from exc
+
+    def _wait_until(self, ready: Callable[[], bool], deadline: Deadline) -> None:
+        """Handle what comes until *ready*; ``socket.timeout`` at the deadline."""
+        while not ready():
+            if self._drain_overridden:
+                self.drain_events(timeout=deadline.remaining(time.monotonic()))
+            elif not self._may_dispatch() or not self._dispatch_event():
+                self._advance(ready, deadline, greedy=False)
+        if not self._drain_overridden:
+            self._leave_nothing_unseen()
+
+    def _advance(self, ready: Callable[[], bool], deadline: Deadline, greedy: bool) -> bool:
+        """Read one method as the reader, or wait for another reader; whether it was us."""
+        if not self._become_reader(ready, deadline):
+            return False
+        try:
+            if ready():
+                return False
+            while not self._read_frame(deadline, greedy):
+                pass
+            return True
+        finally:
+            self._step_down()
+
+    def _read_frame(self, deadline: Deadline, greedy: bool) -> bool:
+        if self._read_overridden:
+            return self.blocking_read(deadline.remaining(time.monotonic()))
+        return self._take_frame(deadline, greedy)
+
+    def _become_reader(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
+        """Take the reader's role; False when there was a change to look at instead."""
+        if self._reading.acquire(blocking=False):
+            return True
+        with self._changed:
+            # Counted before the second try: a reader that steps down between
+            # the two tries either leaves the role to be had, or sees us.
+            self._idle += 1
+            try:
+                if self._reading.acquire(blocking=False):
+                    return True
+                if not ready() and self._cause is None:
+                    remaining = deadline.remaining(time.monotonic())
+                    if remaining == 0:
+                        raise TimeoutError('no event came in time')
+                    self._changed.wait(remaining)
+            finally:
+                self._idle -= 1
+        self._check_usable()
+        return False
+
+    def _step_down(self) -> None:
+        self._reading.release()
+        if self._idle:
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take_frame(self, deadline: Deadline, greedy: bool) -> bool:
+        """Read one frame and act upon it; whether it completed a method.
+
+        An exception that falls between the two, a signal handler's say, would
+        lose the frame: the count tells, and the connection is broken then.
+        """
+        transport = self._usable_transport()
+        outer, self._inbound_thread = self._inbound_thread, threading.get_ident()
+        try:
+            frame = self._next_frame(transport, deadline, greedy)
+            completed = self.on_inbound_frame(frame)
+            self._frames_taken += 1
+            return completed
+        except BaseException as exc:
+            whole = not transport.torn and transport.frames_read == self._frames_taken
+            if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
+                raise
+            failure = self._fail(exc)
+            if failure is exc:
+                raise
+            raise failure from exc
+        finally:
+            self._inbound_thread = outer
+
+    def _next_frame(
+        self, transport: _AbstractTransport, deadline: Deadline, greedy: bool
+    ) -> tuple[int, int, bytes]:
+        """The next frame; heartbeats are kept up while it doesn't come."""
+        while True:
+            look = deadline.no_later_than(self._heartbeat.next_look())
+            try:
+                return transport.read_frame(look, greedy)
+            except TimeoutError:
+                if look is deadline or not look.expired(time.monotonic()):
+                    raise
+                self._keep_heartbeat(transport)
+
+    def _leave_nothing_unseen(self) -> None:
+        """Handle whole frames that have left the kernel: an event loop can't see them.
+
+        They are there after a wait over TLS, and where a drain read further
+        than it dispatched. Within a callback they are left to the drain that
+        called it.
+        """
+        while self._may_dispatch():
+            if self._dispatch_event():
+                continue
+            transport = self._transport
+            if transport is None or not transport.holds_data() or not self._look(1):
+                return
+
+    def _look(self, limit: int) -> int:
+        """Handle methods that are there, at most *limit*; their number."""
+        if not self._reading.acquire(blocking=False):
+            return 0
+        count = 0
+        try:
+            now = Deadline(0, time.monotonic())
+            while count < limit:
+                while not self._read_frame(now, greedy=False):
+                    pass
+                count += 1
+        except TimeoutError:
+            pass  # nothing more is there
+        finally:
+            self._step_down()
+        return count
+
+    # -- events: what is left to do once the reader's role is given up
+
+    def _add_event(self, channel: Any, callback: Callable[..., Any], *args: Any) -> None:
+        """Have a user's callback run, in a thread that drains, with no lock held.
+
+        At once where the method is dispatched by a subclass's own way of
+        draining, outside of our reading.
+        """
+        if self._inbound_thread == threading.get_ident():
+            self._events.append((channel, callback, args))
+        else:
+            callback(*args)
+
+    def _add_report(self, channel: Any, report: Callable[..., Any], *args: Any) -> None:
+        """Have an error raised by `drain_events`, unless the channel raises it before."""
+        if self._inbound_thread == threading.get_ident():
+            self._reports.append((channel, report, args))
+        else:
+            report(*args)
+
+    def _drop_events(self, channel: Any) -> None:
+        """Forget what concerns a channel: the broker has taken its deliveries back."""
+        for events in (self._events, self._reports):
+            for _ in range(len(events)):
+                try:
+                    event = events.popleft()
+                except IndexError:  # another thread has run the rest meanwhile
+                    break
+                if event[0] is not channel:
+                    events.append(event)
+
+    def _has_events(self) -> bool:
+        return bool(self._events or self._reports)
+
+    def _dispatch_event(self) -> bool:
+        """Run the next callback; whether there was one."""
+        try:
+            _, callback, args = self._events.popleft()
+        except IndexError:
+            return False
+        me = threading.get_ident()
+        if me in self._callback_threads:
+            callback(*args)
+            return True
+        self._callback_threads.add(me)
+        try:
+            callback(*args)
+        finally:
+            self._callback_threads.discard(me)
+        return True
+
+    def _dispatch_report(self) -> bool:
+        try:
+            _, report, args = self._reports.popleft()
+        except IndexError:
+            return False
+        report(*args)
+        return True
+
+    def _note_drainer(self, timeout: float | None) -> None:
+        drainer = self._drainer
+        if drainer is None or drainer.ident != threading.get_ident():
+            self._drainer = threading.current_thread()
+        self._drainer_polls = timeout == 0
+
+    def _may_dispatch(self) -> bool:
+        """Whether a thread that waits for something else may run callbacks meanwhile.
+
+        Not within a callback: the depth of the stack would depend on what the
+        broker sends. Not where another thread drains: callbacks are its
+        business. A thread that polls is no such thread: it waits on the
+        socket, which says nothing of what has been read already.
+        """
+        me = threading.get_ident()
+        if me in self._callback_threads:
+            return False
+        drainer = self._drainer
+        return (
+            drainer is None or drainer.ident == me or self._drainer_polls or not drainer.is_alive()
+        )
+
+    # -- writing
+
+    def _write_method(
+        self,
+        channel_id: int,
+        sig: MethodSig,
+        payload: bytes,
+        content: Any,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a method through `frame_writer`, and see whether the stream survives it."""
+        self._check_usable()
+        transport = self._usable_transport()
+        self._write_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
+
+    def _write_frame(
+        self, transport: _AbstractTransport, timeout: float | None, *frame: Any
+    ) -> None:
+        try:
+            if timeout is None or not self._timed_writer:
+                self.frame_writer(*frame)
+            else:
+                self.frame_writer(*frame, timeout)
+        except BaseException as exc:
+            if not transport.torn and (
+                isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
+            ):
+                raise  # not an octet was sent
+            failure = self._fail(exc)
+            if failure is exc:
+                raise
+            raise failure from exc
+
+    def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
+        """See what the broker has said: a close, a block; wait while it blocks publishers.
+
+        What is in user space is always seen; the kernel is asked when the
+        last time was a while ago, for that is a system call.
+        """
+        self._check_usable()
+        now = time.monotonic()
+        if now >= self._next_look or self._usable_transport().holds_data():
+            if len(self._events) < BACKLOG_LIMIT:
+                self._look(LOOK_LIMIT)
+                self._leave_nothing_unseen()
+            self._next_look = now + LOOK_INTERVAL
+            self._check_usable()
+        if self._blocked_reason is not None or not channel.active:
+            self._wait_unblocked(channel, deadline)
+
+    def _wait_unblocked(self, channel: _Channel, deadline: Deadline) -> None:
+        def unblocked() -> bool:
+            self._check_usable()
+            return self._blocked_reason is None and channel.active
+
+        limit = Deadline(self.blocked_timeout, time.monotonic())
+        try:
+            self._wait_until(unblocked, limit.no_later_than(deadline.at))
+        except TimeoutError:
+            if not limit.expired(time.monotonic()):
+                raise
+            reason = self._blocked_reason or 'channel.flow'
+            raise Blocked(
+                f'the broker has taken no messages for {self.blocked_timeout} s: {reason}'
+            ) from None
+
+    def _on_blocked(self, reason: str) -> None:
+        self._blocked_reason = reason
+        if self.on_blocked is not None:
+            self._add_event(self, self.on_blocked, reason)
+
+    def _on_unblocked(self) -> None:
+        self._blocked_reason = None
+        if self.on_unblocked is not None:
+            self._add_event(self, self.on_unblocked)
+
+    # -- heartbeats (specification 4.2.7)
+
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat now; an error tells that the connection is lost. Thread-safe."""
+        self._write_heartbeat(self._usable_transport(), None)
+
+    def _write_heartbeat(self, transport: _AbstractTransport, timeout: float | None) -> None:
+        self._write_frame(transport, timeout, spec.FRAME_HEARTBEAT, 0, None, None, None)
+
+    def heartbeat_tick(self, rate: int = 2) -> None:
+        """Send a heartbeat if one is due, and check the broker's.
+
+        Call it about once a second, from any thread; waits do it by
+        themselves. Unread data counts as a sign of life, so that it may be
+        left unread.
+
+        :param rate: without effect.
+
+        Raises `ConnectionForced` after two silent intervals.
+        """
+        if not self.heartbeat:
+            return
+        AMQP_HEARTBEAT_LOGGER.debug('heartbeat_tick of %r', self)
+        self._check_usable()
+        try:
+            self._keep_heartbeat(self._usable_transport())
+        except ConnectionForced as exc:
+            self._fail(exc)
+            raise
+
+    def _keep_heartbeat(self, transport: _AbstractTransport) -> None:
+        now = time.monotonic()
+        heartbeat = self._heartbeat
+        heartbeat.observe(now, transport.bytes_sent, transport.bytes_recv)
+        if heartbeat.peer_is_dead(now):
+            if not transport.data_is_waiting():
+                raise ConnectionForced('Too many heartbeats missed')
+            heartbeat.last_received = now
+        if heartbeat.must_send(now):
+            heartbeat.last_sent = now
+            try:
+                self._write_heartbeat(transport, 0)
+            except TimeoutError:
+                pass  # what is being written stands for a heartbeat
+
+    # -- close
+
+    def close(
+        self,
+        reply_code: int = 0,
+        reply_text: str = '',
+        method_sig: MethodSig = (0, 0),
+        argsig: str = 'BsBB',
+    ) -> None:
+        """Close the connection and wait for the broker's close-ok, at most ``rpc_timeout``.
+
+        Whatever comes of it, the connection is closed then. Waits of other
+        threads end with `RecoverableConnectionError`. Nothing happens if it
+        is closed already.
+        """
+        if self._state.state is not ConnectionState.OPEN:
+            self.collect()
+            return
+        try:
+            self.send_method(
+                spec.Connection.Close,
+                argsig,
+                (reply_code, reply_text, *method_sig),
+                wait=spec.Connection.CloseOk,
+            )
+        finally:
+            self.collect()
+
+    def _send(self, sig: MethodSig, payload: bytes, content: Any) -> None:
+        if sig == spec.Connection.Close:
+            self._state.advance(ConnectionEvent.SEND_CLOSE)
+            self._give_up_channels(RecoverableConnectionError('the connection is closing'))
+        self._write_method(0, sig, payload, content)
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a word to the broker. Never blocks."""
+        self.collect()
+
+    def update_secret(self, new_secret: str | bytes, reason: str) -> None:
+        """Replace the secret that the connection was authenticated with (RabbitMQ).
+
+        For tokens that expire. Thread-safe, also while another thread consumes.
+        """
+        self.send_method(
+            spec.Connection.UpdateSecret,
+            'Ss',
+            (new_secret, reason),
+            wait=spec.Connection.UpdateSecretOk,
+        )
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        was_closing = self.is_closing
+        self._state.advance(ConnectionEvent.RECV_CLOSE)
+        self._write_method(0, spec.Connection.CloseOk, b'', None)
+        if was_closing:
+            self._resolve_reply(spec.Connection.CloseOk, ())
+        else:
+            raise error_for_code(reply_code, reply_text, (class_id, method_id), ConnectionError)
+
+    def _on_close_ok(self) -> None:
+        self._state.advance(ConnectionEvent.RECV_CLOSE_OK)
+
+    def _reply_overdue(self, reply: Reply) -> None:
+        names = ' or '.join(spec.METHODS[sig].name for sig in reply.methods)
+        raise self._fail(RecoverableConnectionError(f'no {names} within {self.rpc_timeout} s'))
+
+    def collect(self) -> None:
+        """Tear this object down without a word to the broker. Never blocks.
+
+        Waits of other threads end with `RecoverableConnectionError`. In a
+        forked child it leaves the parent's connection alone.
+        """
+        self._tear_down(RecoverableConnectionError('connection already closed'))
+
+    def _fail(self, cause: BaseException) -> BaseException:
+        """Something fatal has happened: wake everybody; the error to raise here.
+
+        That is the cause itself, or `RecoverableConnectionError` for an error
+        of the socket.
+        """
+        self._tear_down(cause)
+        if not isinstance(cause, OSError):
+            return cause
+        error = RecoverableConnectionError(f'connection lost: {cause}')
+        error.__cause__ = cause
+        return error
+
+    def _tear_down(self, cause: BaseException) -> None:
+        if self._forked():
+            self._renew_locks()
+        with self._changed:
+            if self._cause is None:
+                self._cause = cause
+                self._state.advance(ConnectionEvent.LOST)
+            transport, self._transport = self._transport, None
+            self._frame_writer = None
+            self._on_inbound_frame = None
+        if transport is not None:
+            transport.close()
+        self._fail_replies(self._lost_error())
+        self._give_up_channels(self._lost_error())
+        for channel in list(self.channels.values()):
+            if channel is not self:
+                channel.collect()
+        self._events.clear()
+        self._reports.clear()
+        self._wake_all()
+
+    def _give_up_channels(self, error: BaseException) -> None:
+        for channel in list(self.channels.values()):
+            if channel is not self:
+                channel._lose_state(error)
+        if self._idle:
+            self._wake_all()
+
+    def _forked(self) -> bool:
+        return self._fork_generation != fork_generation()
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._ids_lock = threading.Lock()
+        self._reading = threading.RLock()
+        self._changed = threading.Condition(threading.Lock())
+        for channel in list(self.channels.values()):
+            if channel is not self:
+                channel._renew_locks()
+
+    def _lost_error(self) -> RecoverableConnectionError:
+        """An error that says why nothing can be done any more; a new one for each to raise."""
+        if self._cause is None:
+            return RecoverableConnectionError('not connected: call connect() first')
+        if isinstance(self._cause, RecoverableConnectionError):
+            error = RecoverableConnectionError(self._cause.reply_text)
+        else:
+            error = RecoverableConnectionError(f'connection lost: {self._cause}')
+        error.__cause__ = self._cause
+        return error
+
+    def _check_usable(self) -> None:
+        self._usable_transport()
+
+    def _usable_transport(self) -> _AbstractTransport:
+        transport = self._transport
+        if transport is None or self._cause is not None:
+            raise self._lost_error()
+        if self._forked():
+            raise RecoverableConnectionError('this connection belongs to the parent process')
+        return transport
+
+    def _reply_patience(self) -> float | None:
+        """Seconds that a wait for a reply may last."""
+        return self._usable_transport().patience(self.rpc_timeout, self.read_timeout)
+
+
+def _never() -> bool:
+    return False
+
+
+def _lower(ours: int, theirs: int) -> int:
+    """The lower of two limits, of which 0 is none."""
+    return min(ours, theirs) if ours and theirs else ours or theirs
+
+
+def _body_limit(max_message_size: int) -> int:
+    """The frame limit where none was negotiated: no frame need be larger than a message."""
+    return (max_message_size or 2**32) + spec.FRAME_OVERHEAD
+
+
+def _words(text: str | bytes) -> list[str]:
+    if isinstance(text, bytes):
+        text = text.decode('latin-1')
+    return text.split()
+
+
+def _mechanisms(
+    authentication: sasl.SASL | Iterable[sasl.SASL],
+    login_method: str | None,
+    login_response: bytes | None,
+    userid: str,
+    password: str,
+) -> tuple[sasl.SASL, ...]:
+    """The authentication mechanisms to choose from, the preferred first."""
+    if isinstance(authentication, sasl.SASL):
+        return (authentication,)
+    if chosen := tuple(authentication):
+        return chosen
+    if login_method is None:
+        return (
+            sasl.GSSAPI(userid, fail_soft=True),
+            sasl.PLAIN(userid, password),
+            sasl.AMQPLAIN(userid, password),
+        )
+    if login_response is not None:
+        return (sasl.RAW(login_method.encode(), login_response),)
+    makers: dict[str, Callable[[], sasl.SASL]] = {
+        'GSSAPI': lambda: sasl.GSSAPI(userid),
+        'EXTERNAL': sasl.EXTERNAL,
+        'AMQPLAIN': lambda: sasl.AMQPLAIN(userid, password),
+        'PLAIN': lambda: sasl.PLAIN(userid, password),
+    }
+    if login_method not in makers:
+        raise ValueError(f'login_method {login_method!r} is not one of {", ".join(makers)}')
+    return (makers[login_method](),)

@@ -1,0 +1,71 @@
+"""Heartbeat arithmetic (specification 4.2.7).
+
+Any octet sent stands for a heartbeat sent, and any octet received for one
+received. So nothing is noted down when a frame passes: at each look the
+transport's byte counters are compared with those of the look before.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+__all__ = ('Heartbeat', 'negotiated_interval')
+
+#: RabbitMQ too gives a peer up after two silent intervals.
+INTERVALS_UNTIL_DEAD = 2
+
+
+def negotiated_interval(client: float, server: float) -> float:
+    """The interval in seconds that both sides can live with; 0 is none.
+
+    The client's wish of 0 disables heartbeats whatever the server proposes;
+    a server's 0 leaves the client's wish as it stands; else the lower holds.
+    """
+    if not client:
+        return 0
+    if not server:
+        return client
+    return min(client, server)
+
+
+class Heartbeat:
+    """When to send a heartbeat, and when to give the peer up.
+
+    :param interval: the negotiated interval in seconds; 0 turns all of it off.
+    :param now: the present, from a monotonic clock.
+    """
+
+    __slots__ = ('bytes_recv', 'bytes_sent', 'interval', 'last_received', 'last_sent')
+
+    def __init__(self, interval: float, now: float) -> None:
+        self.interval = interval
+        self.last_sent = now
+        self.last_received = now
+        self.bytes_sent = 0
+        self.bytes_recv = 0
+
+    def observe(self, now: float, bytes_sent: int, bytes_recv: int) -> None:
+        """Take traffic since the last look for a sign of life at *now*."""
+        if bytes_sent != self.bytes_sent:
+            self.bytes_sent = bytes_sent
+            self.last_sent = now
+        if bytes_recv != self.bytes_recv:
+            self.bytes_recv = bytes_recv
+            self.last_received = now
+
+    def must_send(self, now: float) -> bool:
+        """Whether our side has been silent for half an interval."""
+        return self.interval > 0 and now >= self.last_sent + self.interval / 2
+
+    def peer_is_dead(self, now: float) -> bool:
+        """Whether the peer has been silent for two intervals."""
+        return self.interval > 0 and now >= self._gives_up_at()
+
+    def next_look(self) -> float:
+        """The moment at which one of the two questions has to be asked again."""
+        if not self.interval:
+            return inf
+        return min(self.last_sent + self.interval / 2, self._gives_up_at())
+
+    def _gives_up_at(self) -> float:
+        return self.last_received + INTERVALS_UNTIL_DEAD * self.interval

@@ -1,0 +1,217 @@
+"""From frames to methods with their content, and back (specification 2.3.5, 4.2).
+
+`frame_handler` and `frame_writer` each make a closure for one connection. A
+connection takes other makers in their place, by arguments of the same names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from .basic_message import Message
+from .deadline import Deadline
+from .exceptions import EncodeError, FrameError, FrameSyntaxError, UnexpectedFrame
+from .spec import (
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
+    METHODS,
+    Basic,
+)
+
+if TYPE_CHECKING:
+    from .transport import _AbstractTransport
+
+__all__ = ('frame_handler', 'frame_writer')
+
+#: Methods of the peer that carry content.
+CONTENT_METHODS = frozenset((Basic.Return, Basic.Deliver, Basic.GetOk))
+
+MethodSig = tuple[int, int]
+InboundMethod = Callable[[int, MethodSig, bytes, 'Message | None'], Any]
+FrameHandler = Callable[[tuple[int, int, bytes]], bool]
+FrameWriter = Callable[..., None]
+
+_END = bytes([FRAME_END])
+_method_id = Struct('>HH')
+_content_header = Struct('>HHQ')
+_frame_header = Struct('>BHI')
+_method_frame_header = Struct('>BHIHH')
+_header_frame_header = Struct('>BHIHHQ')
+
+
+def frame_handler(
+    connection: Any,
+    callback: InboundMethod,
+    content_methods: frozenset[MethodSig] = CONTENT_METHODS,
+) -> FrameHandler:
+    """Make the closure that takes frames in.
+
+    It is called with (type, channel, payload) and is true when that frame
+    completed a method, which it has then handed to
+    ``callback(channel, method_sig, payload, content)``: *payload* is that of
+    the method frame, *content* a `Message` or None.
+
+    It raises `UnexpectedFrame`, `FrameError` or `FrameSyntaxError` where the
+    peer breaks the grammar of content. One thread at a time.
+    """
+    # The content that each channel is in the middle of.
+    awaited: dict[int, Message] = {}
+
+    def on_method(channel: int, payload: bytes) -> bool:
+        if len(payload) < 4:
+            raise FrameSyntaxError(f'method frame of {len(payload)} octets on channel {channel}')
+        method_sig = _method_id.unpack_from(payload)
+        if channel in awaited:
+            raise _broken_content(channel, awaited[channel], f'method {method_sig}')
+        if method_sig not in content_methods:
+            callback(channel, method_sig, payload, None)
+            return True
+        if channel == 0:
+            raise UnexpectedFrame(f'content on channel 0 (method {method_sig})')
+        awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
+        return False
+
+    def on_header(channel: int, payload: bytes) -> bool:
+        message = awaited.get(channel)
+        if message is None or message.frame_args is None or message.header_received:
+            raise UnexpectedFrame(f'content header without a method on channel {channel}')
+        if len(payload) < 14:
+            raise FrameSyntaxError(f'content header of {len(payload)} octets on channel {channel}')
+        class_id, _weight, body_size = _content_header.unpack_from(payload)
+        assert message.frame_method is not None
+        if class_id != message.frame_method[0]:
+            raise FrameSyntaxError(
+                f'content of class {class_id} follows method {message.frame_method} '
+                f'on channel {channel}'
+            )
+        limit = connection.max_message_size
+        if limit and body_size > limit:
+            raise FrameError(
+                f'message of {body_size} octets on channel {channel}: max_message_size is {limit}'
+            )
+        message.inbound_header(payload)
+        return complete(channel, message)
+
+    def on_body(channel: int, payload: bytes) -> bool:
+        message = awaited.get(channel)
+        if message is None or not message.header_received:
+            raise UnexpectedFrame(f'content body without a header on channel {channel}')
+        if message.body_received + len(payload) > message.body_size:
+            raise FrameError(
+                f'content body of {message.body_received + len(payload)} octets on channel '
+                f'{channel}: its header announced {message.body_size}'
+            )
+        message.inbound_body(payload)
+        return complete(channel, message)
+
+    def on_heartbeat(channel: int, payload: bytes) -> bool:
+        if channel:
+            raise FrameError(f'heartbeat on channel {channel}')
+        return False
+
+    def complete(channel: int, message: Message) -> bool:
+        if not message.ready:
+            return False
+        del awaited[channel]
+        assert message.frame_method is not None and message.frame_args is not None
+        method_sig, payload = message.frame_method, message.frame_args
+        callback(channel, method_sig, payload, message)
+        return True
+
+    handlers = {
+        FRAME_METHOD: on_method,
+        FRAME_HEADER: on_header,
+        FRAME_BODY: on_body,
+        FRAME_HEARTBEAT: on_heartbeat,
+    }
+
+    def on_frame(frame: tuple[int, int, bytes]) -> bool:
+        frame_type, channel, payload = frame
+        return handlers[frame_type](channel, payload)
+
+    return on_frame
+
+
+def _broken_content(channel: int, message: Message, found: str) -> UnexpectedFrame:
+    missing = message.body_size - message.body_received
+    what = f'{missing} octets of a body' if message.header_received else 'a content header'
+    return UnexpectedFrame(f'{found} on channel {channel}, where {what} should come')
+
+
+def frame_writer(connection: Any, transport: _AbstractTransport) -> FrameWriter:
+    """Make the closure that sends a method, with its content, as one write."""
+
+    def write_frame(
+        frame_type: int,
+        channel: int,
+        method_sig: MethodSig | None,
+        args: bytes | None,
+        content: Any,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a method frame and what belongs to it, or a heartbeat.
+
+        :param args: the method's arguments, encoded.
+        :param content: a `Message`, or None.
+        :param timeout: seconds; see ``write_all`` of the transport, whose
+            errors it raises, `EncodeError` besides for what cannot be sent.
+            Nothing has been sent then. Thread-safe.
+        """
+        if frame_type == FRAME_HEARTBEAT:
+            parts: list[Any] = [_frame_header.pack(FRAME_HEARTBEAT, 0, 0), _END]
+        else:
+            assert method_sig is not None
+            parts = _method_parts(channel, method_sig, args or b'', connection.frame_max)
+            if content is not None:
+                parts += _content_parts(channel, method_sig[0], content, connection.frame_max)
+        deadline = None if timeout is None else Deadline(timeout, time.monotonic())
+        transport.write_all(parts, deadline)
+
+    return write_frame
+
+
+def _method_parts(
+    channel: int, method_sig: MethodSig, args: bytes, frame_max: int
+) -> list[bytes | memoryview]:
+    size = 4 + len(args)
+    if frame_max and size + FRAME_OVERHEAD > frame_max:
+        name = METHODS[method_sig].name if method_sig in METHODS else str(method_sig)
+        raise EncodeError(
+            f'{name}: its arguments take {len(args)} octets, which frame_max {frame_max} is too '
+            'small for'
+        )
+    return [_method_frame_header.pack(FRAME_METHOD, channel, size, *method_sig), args, _END]
+
+
+def _content_parts(
+    channel: int, class_id: int, content: Any, frame_max: int
+) -> list[bytes | memoryview]:
+    """Header and body frames; the body is cut up by views and not copied."""
+    body = content.encoded_body()
+    properties = content._serialize_properties()
+    size = 12 + len(properties)
+    if frame_max and size + FRAME_OVERHEAD > frame_max:
+        # A header can't be split over frames (specification 4.2.6.1).
+        raise EncodeError(
+            f"the message's properties take {len(properties)} octets, which frame_max "
+            f'{frame_max} is too small for'
+        )
+    length = len(body)
+    parts = [
+        _header_frame_header.pack(FRAME_HEADER, channel, size, class_id, 0, length),
+        properties,
+        _END,
+    ]
+    step = frame_max - FRAME_OVERHEAD if frame_max else max(length, 1)
+    view = memoryview(body) if length > step else body
+    for start in range(0, length, step):
+        piece = view[start : start + step] if length > step else body
+        parts += (_frame_header.pack(FRAME_BODY, channel, len(piece)), piece, _END)
+    return parts

@@ -1,0 +1,788 @@
+"""Blocking TCP and TLS sockets that carry whole frames.
+
+The socket itself never blocks: every wait happens in `_wait`, with a deadline,
+so that a timeout can fall between any two bytes without losing one, and TLS
+and plain sockets are one case. Nothing here knows of methods or channels.
+
+Threads: one thread reads at a time (`amqp.connection` sees to that), any
+number write; a write lock keeps what belongs together together. The socket is
+closed only when no thread waits on it, so that its number is never reused
+under a waiting thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any
+
+from . import platform
+from .deadline import Deadline
+from .exceptions import RecoverableConnectionError
+from .read_buffer import ReadBuffer
+from .spec import PROTOCOL_HEADER
+from .utils import fork_generation, set_cloexec
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ('SSLTransport', 'TCPTransport', 'Transport', '_AbstractTransport', 'to_host_port')
+
+AMQP_PORT = 5672
+AMQPS_PORT = 5671
+AMQP_PROTOCOL_HEADER = PROTOCOL_HEADER
+
+#: Set on every TCP socket where the platform has the option. There is no
+#: TCP_USER_TIMEOUT among them: a short one cuts healthy slow links
+#: (py-amqp#186); set one with ``socket_settings`` where you want it.
+DEFAULT_SOCKET_SETTINGS = {
+    'TCP_NODELAY': 1,
+    'TCP_KEEPIDLE': 60,
+    'TCP_KEEPINTVL': 10,
+    'TCP_KEEPCNT': 9,
+}
+
+#: Until a connection is tuned; what RabbitMQ itself proposes.
+INITIAL_FRAME_MAX = 131_072
+
+#: Up to here the parts of a write are joined: one copy is cheaper than the
+#: bookkeeping of scatter/gather.
+JOIN_LIMIT = 32 * 1024
+
+#: The most parts sendmsg takes at once (POSIX guarantees 16; Linux has 1024).
+try:
+    IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
+except (AttributeError, OSError, ValueError):
+    IOV_MAX = 16
+
+#: What a system call that could not go on is waiting for.
+WANT_READ = -1
+WANT_WRITE = -2
+
+Buffer = bytes | bytearray | memoryview
+
+
+def to_host_port(host: str, default_port: int = AMQP_PORT) -> tuple[str, int]:
+    """Split ``host``, ``host:port``, ``[ipv6]`` or ``[ipv6]:port``.
+
+    Raises ValueError for a port that is not a number within 1..65535.
+    """
+    if host.startswith('['):
+        name, bracket, rest = host[1:].partition(']')
+        if not bracket or (rest and not rest.startswith(':')):
+            raise ValueError(f"host {host!r} is not of the form '[address]:port'")
+        port = rest[1:]
+    elif host.count(':') > 1:  # a bare IPv6 address
+        name, port = host, ''
+    else:
+        name, _, port = host.partition(':')
+    if not port:
+        return name, default_port
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f'host {host!r}: port {port!r} is not within 1..65535')
+    return name, int(port)
+
+
+class _AbstractTransport:
+    """A connected stream that frames are read from and written to.
+
+    :param host: ``host[:port]``.
+    :param connect_timeout: seconds for name resolution, TCP and TLS together.
+    :param read_timeout: seconds that a read without a deadline may wait.
+    :param write_timeout: seconds that a write without a deadline may wait.
+    :param socket_settings: ``{option: value}`` for the TCP level, by number
+        or by name, over `DEFAULT_SOCKET_SETTINGS`.
+    :param raise_on_initial_eintr: whether an interrupted system call ends a
+        read that has no byte of a frame yet, as ``socket.timeout``.
+    """
+
+    default_port = AMQP_PORT
+
+    def __init__(
+        self,
+        host: str,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        socket_settings: Mapping[int | str, int | bytes] | None = None,
+        raise_on_initial_eintr: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.host, self.port = to_host_port(host, self.default_port)
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.write_timeout = write_timeout
+        self.socket_settings = dict(socket_settings or {})
+        self.raise_on_initial_eintr = raise_on_initial_eintr
+        self.sock: socket.socket | None = None
+        self.connected = False
+        #: Octets received and sent.
+        self.bytes_recv = 0
+        self.bytes_sent = 0
+        #: Seconds that the peer may take no byte at all, where neither the
+        #: caller nor ``write_timeout`` sets a limit; None: for ever.
+        self.stall_timeout: float | None = None
+        #: Whether octets were lost, or a frame was sent in part: the stream is
+        #: out of step for good.
+        self.torn = False
+        # What others set with sock.settimeout() or having_timeout().
+        self._ambient_timeout: float | None = None
+        self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
+        self._write_lock = threading.Lock()
+        self._close_lock = threading.Lock()
+        self._waiting = 0
+        self._closed = False
+        self._fork_generation = fork_generation()
+
+    def __repr__(self) -> str:
+        state = 'connected' if self.connected else 'disconnected'
+        return f'<{type(self).__name__}: {self.host}:{self.port} ({state}) at {id(self):#x}>'
+
+    @property
+    def frames_read(self) -> int:
+        """How many frames `read_frame` has taken from the stream."""
+        return self._read_buffer.frames_read
+
+    # -- connecting and closing
+
+    def connect(self, deadline: Deadline | None = None) -> None:
+        """Connect, negotiate TLS, send the protocol header.
+
+        Every address of the host is tried in turn, all within *deadline* (by
+        default ``connect_timeout`` from now). Raises OSError.
+        """
+        if self.connected:
+            return
+        if deadline is None:
+            deadline = Deadline(self.connect_timeout, time.monotonic())
+        try:
+            self.sock = self._connect(deadline)
+            self._setup_transport(deadline)
+            self.connected = True
+            self.write(PROTOCOL_HEADER, deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        addresses = _resolve(self.host, self.port, deadline)
+        causes = []
+        for number, (family, kind, proto, _, address) in enumerate(addresses):
+            # A mute address must leave time for those behind it (py-amqp#153).
+            share = deadline.remaining(time.monotonic())
+            if share is not None:
+                share /= len(addresses) - number
+            try:
+                return self._connect_to(family, kind, proto, address, share)
+            except OSError as exc:
+                causes.append((address, exc))
+        raise _connect_error(self.host, self.port, causes)
+
+    def _connect_to(
+        self, family: int, kind: int, proto: int, address: Any, timeout: float | None
+    ) -> socket.socket:
+        sock = socket.socket(family, kind, proto)
+        try:
+            set_cloexec(sock, True)
+            self._set_socket_options(sock)
+            # Zero would mean "don't block" and fail at once, misleadingly.
+            sock.settimeout(None if timeout is None else max(timeout, 0.001))
+            sock.connect(address)
+            sock.settimeout(0.0)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _set_socket_options(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        settings: dict[int, int | bytes] = {
+            getattr(socket, name): value
+            for name, value in DEFAULT_SOCKET_SETTINGS.items()
+            if name in platform.KNOWN_TCP_OPTS and hasattr(socket, name)
+        }
+        for option, value in self.socket_settings.items():
+            settings[_tcp_option(option)] = value
+        for number, value in settings.items():
+            sock.setsockopt(platform.SOL_TCP, number, value)
+
+    def _setup_transport(self, deadline: Deadline) -> None:
+        """Prepare a socket that has just been connected."""
+
+    def close(self) -> None:
+        """Drop the connection at once, without a word to the peer.
+
+        Waits of other threads on it end. In a forked child this leaves the
+        parent's connection alone. Never blocks.
+        """
+        if self._fork_generation != fork_generation():
+            # The lock may be held for ever by a thread that isn't here.
+            self._closed, self.connected = True, False
+            self._release_socket()
+            return
+        with self._close_lock:
+            self._closed, self.connected = True, False
+            if self.sock is None:
+                return
+            _shut_down(self.sock)
+            if not self._waiting:
+                self._release_socket()
+
+    def _release_socket(self) -> None:
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+    def peer_is_there(self) -> bool:
+        """Whether the stream is open as far as the kernel knows; takes no byte of it."""
+        return self.connected and self._peek() != b''
+
+    def data_is_waiting(self) -> bool:
+        """Whether bytes of the peer wait unread, here or in the kernel."""
+        return self.connected and (self.holds_data() or bool(self._peek()))
+
+    def holds_data(self) -> bool:
+        """Whether bytes have left the kernel and are not handed out as frames yet."""
+        return bool(self._read_buffer)
+
+    def _peek(self) -> bytes | None:
+        """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
+        sock = self.sock
+        if sock is None:
+            return b''
+        try:
+            # The plain socket's recv, for an SSLSocket's takes no flags.
+            return socket.socket.recv(sock, 1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b''
+
+    # -- timeouts
+
+    @contextmanager
+    def having_timeout(self, timeout: float | None) -> Iterator[socket.socket | None]:
+        """Within the block, reads and writes without a deadline end after *timeout* seconds.
+
+        None changes nothing. They then raise ``socket.timeout``.
+        """
+        before = self._ambient_timeout
+        if timeout is not None:
+            self._ambient_timeout = timeout
+        try:
+            yield self.sock
+        finally:
+            self._ambient_timeout = before
+
+    def patience(self, *timeouts: float | None) -> float | None:
+        """Seconds that an operation without a deadline may wait.
+
+        The lowest of *timeouts* and of what others have set on the socket by
+        ``settimeout``, as Celery does.
+        """
+        self._usable_socket()
+        limits = [each for each in (*timeouts, self._ambient_timeout) if each is not None]
+        return min(limits, default=None)
+
+    def _usable_socket(self) -> socket.socket:
+        sock = self.sock
+        if sock is None or self._closed:
+            raise ConnectionAbortedError(errno.ECONNABORTED, 'the connection is closed')
+        timeout = sock.gettimeout()
+        if timeout != 0.0:
+            self._ambient_timeout = timeout
+            sock.settimeout(0.0)
+        return sock
+
+    def _wait(self, want: int, deadline: Deadline, overdue: str) -> None:
+        """Wait until the socket is ready; ``socket.timeout`` at the deadline."""
+        remaining = deadline.remaining(time.monotonic())
+        if remaining == 0:
+            raise TimeoutError(overdue)
+        with self._close_lock:
+            sock = self._usable_socket()
+            self._waiting += 1
+        try:
+            ready = _poll(sock, want, remaining)
+        finally:
+            with self._close_lock:
+                self._waiting -= 1
+                if self._closed and not self._waiting:
+                    self._release_socket()
+        if not ready:
+            raise TimeoutError(overdue)
+
+    # -- reading
+
+    def set_frame_max(self, frame_max: int) -> None:
+        """The largest frame to accept from now on, in octets."""
+        self._read_buffer.frame_max = frame_max
+
+    def read_frame(
+        self, deadline: Deadline | None = None, greedy: bool = False
+    ) -> tuple[int, int, bytes]:
+        """Wait for the next whole frame: (type, channel, payload).
+
+        :param deadline: when to stop; by default ``read_timeout`` from now.
+        :param greedy: take all that the kernel has, not this frame alone.
+
+        Raises ``socket.timeout`` at the deadline (what has come by then is
+        kept), `FrameError`, and OSError when the connection is lost.
+        One thread at a time.
+        """
+        while True:
+            frame = self._read_buffer.next_frame()
+            if frame is not None:
+                return frame
+            if deadline is None:
+                deadline = Deadline(self.patience(self.read_timeout), time.monotonic())
+            self._receive(deadline, greedy)
+
+    def _receive(self, deadline: Deadline, greedy: bool) -> None:
+        """Take what the socket has; wait for it if it has nothing yet."""
+        buffer = self._read_buffer
+        while True:
+            sock = self._usable_socket()
+            space = buffer.space(greedy)
+            # An exception that falls between the system call and the count of
+            # its octets (a signal handler's) puts the stream out of step.
+            in_doubt = True
+            try:
+                count = self._recv_into(sock, space)
+                if count > 0:
+                    buffer.received(count)
+                    self.bytes_recv += count
+                    return
+                in_doubt = False
+            except InterruptedError:
+                in_doubt = False
+                if self.raise_on_initial_eintr and not buffer:
+                    raise TimeoutError('interrupted before a frame began') from None
+                continue
+            except OSError as exc:
+                raise _lost(exc) from exc
+            except BaseException:
+                self.torn = self.torn or in_doubt
+                raise
+            if count == 0:
+                raise ConnectionResetError(errno.ECONNRESET, 'the peer closed the connection')
+            self._wait(count, deadline, 'no frame came in time')
+
+    def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
+        """Octets received, 0 at the end of the stream, else what to wait for."""
+        try:
+            return sock.recv_into(space)
+        except BlockingIOError:
+            return WANT_READ
+
+    # -- writing
+
+    def write(self, data: Buffer, deadline: Deadline | None = None) -> None:
+        """Write all of *data*; see `write_all`."""
+        self.write_all((data,), deadline)
+
+    def write_all(self, parts: Sequence[Buffer], deadline: Deadline | None = None) -> None:
+        """Write all parts one behind the other, with nothing of others between.
+
+        :param deadline: when to stop; by default ``write_timeout`` from now.
+
+        Thread-safe. Raises ``socket.timeout`` at the deadline if not an octet
+        has left; `RecoverableConnectionError` if some have, for then no later
+        frame could be told from the missing rest; OSError when the connection
+        is lost.
+        """
+        if deadline is None:
+            deadline = Deadline(self.patience(self.write_timeout), time.monotonic())
+        self._acquire_write_lock(deadline)
+        try:
+            if self.torn:
+                raise RecoverableConnectionError('an earlier frame was cut off half-way')
+            self._send_all(_gathered(parts), deadline)
+        finally:
+            self._write_lock.release()
+
+    def _acquire_write_lock(self, deadline: Deadline) -> None:
+        if not self._write_lock.acquire(blocking=False):
+            remaining = deadline.remaining(time.monotonic())
+            if not self._write_lock.acquire(timeout=-1 if remaining is None else remaining):
+                raise TimeoutError("another thread's write didn't end in time")
+
+    def _send_all(self, parts: list[Buffer], deadline: Deadline) -> None:
+        sent = 0
+        # Whether part of it may have left: an exception then, whosever it is,
+        # leaves a frame cut off.
+        begun = False
+        try:
+            while parts:
+                sock = self._usable_socket()
+                begun = True
+                try:
+                    count = self._send(sock, parts)
+                except InterruptedError:
+                    continue
+                except OSError as exc:
+                    raise _lost(exc) from exc
+                if count < 0:
+                    begun = sent > 0 or self._holds_unsent()
+                    self._wait_to_send(count, deadline)
+                    continue
+                sent += count
+                self.bytes_sent += count
+                _drop_sent(parts, count)
+        except BaseException as exc:
+            if not begun:
+                raise
+            self.torn = True
+            if isinstance(exc, TimeoutError):
+                raise RecoverableConnectionError(
+                    f'a write stopped half-way: {exc} ({sent} octets of it had left)'
+                ) from exc
+            raise
+
+    def _wait_to_send(self, want: int, deadline: Deadline) -> None:
+        if deadline.at == inf:
+            deadline = Deadline(self.stall_timeout, time.monotonic())
+        self._wait(want, deadline, 'the peer took no data in time')
+
+    def _holds_unsent(self) -> bool:
+        """Whether a layer below may send more of a write that was given up."""
+        return False
+
+    def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
+        """Octets sent of the parts, or what to wait for."""
+        try:
+            if len(parts) == 1:
+                return sock.send(parts[0])
+            return sock.sendmsg(parts[:IOV_MAX])
+        except BlockingIOError:
+            return WANT_WRITE
+
+
+class TCPTransport(_AbstractTransport):
+    """A plain TCP stream."""
+
+
+class SSLTransport(_AbstractTransport):
+    """A TLS stream.
+
+    :param ssl: True for the defaults: the platform's authorities, the
+        certificate required, the host's name checked; an ``ssl.SSLContext``;
+        or a dict of options for `_wrap_socket_sni`, or, where it has a key
+        ``context``, of options for `_wrap_context`.
+    """
+
+    default_port = AMQPS_PORT
+
+    def __init__(
+        self,
+        host: str,
+        connect_timeout: float | None = None,
+        ssl: bool | Mapping[str, Any] | ssl_module.SSLContext | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.sslopts: Any = ssl if ssl is not None else True
+        # OpenSSL forbids reading and writing one session at the same time.
+        # No call blocks while it holds this lock.
+        self._session_lock = threading.Lock()
+        self._write_begun = False
+        super().__init__(host, connect_timeout=connect_timeout, **kwargs)
+
+    def _setup_transport(self, deadline: Deadline) -> None:
+        assert self.sock is not None
+        sock = self._wrap_socket(self.sock)
+        self.sock = sock
+        while True:
+            want = self._shake_hands(sock)
+            if want == 0:
+                return
+            self._wait(want, deadline, "the TLS handshake didn't end in time")
+
+    def _shake_hands(self, sock: ssl_module.SSLSocket) -> int:
+        import ssl
+
+        try:
+            sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return WANT_READ
+        except ssl.SSLWantWriteError:
+            return WANT_WRITE
+        return 0
+
+    def _wrap_socket(self, sock: socket.socket) -> ssl_module.SSLSocket:
+        import ssl
+
+        options = self.sslopts
+        if isinstance(options, ssl.SSLContext):
+            return _wrapped(options, sock, server_hostname=self.host)
+        if not isinstance(options, Mapping) or not options:
+            return _wrapped(ssl.create_default_context(), sock, server_hostname=self.host)
+        options = dict(options)
+        context = options.pop('context', None)
+        if context is None:
+            return self._wrap_socket_sni(sock, **options)
+        if isinstance(context, ssl.SSLContext):
+            options.setdefault('server_hostname', self.host)
+            return _wrapped(context, sock, **options)
+        return self._wrap_context(sock, options, **context)
+
+    def _wrap_context(
+        self,
+        sock: socket.socket,
+        sslopts: dict[str, Any],
+        check_hostname: bool | None = None,
+        **ctx_options: Any,
+    ) -> ssl_module.SSLSocket:
+        """Wrap the socket by ``ssl.create_default_context(**ctx_options)``.
+
+        :param sslopts: arguments for ``SSLContext.wrap_socket``.
+        :param check_hostname: whether to match the certificate with the
+            host's name; by default not, as ever with this form.
+        """
+        import ssl
+
+        context = ssl.create_default_context(**ctx_options)
+        context.check_hostname = bool(check_hostname)
+        sslopts.setdefault('server_hostname', self.host)
+        return _wrapped(context, sock, **sslopts)
+
+    def _wrap_socket_sni(
+        self,
+        sock: socket.socket,
+        keyfile: str | None = None,
+        certfile: str | None = None,
+        server_side: bool = False,
+        cert_reqs: ssl_module.VerifyMode | None = None,
+        ca_certs: str | None = None,
+        do_handshake_on_connect: bool = False,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | None = None,
+        ciphers: str | None = None,
+        ssl_version: int | None = None,
+        tls_maximum_version: ssl_module.TLSVersion | None = None,
+        tls_minimum_version: ssl_module.TLSVersion | None = None,
+        check_hostname: bool | None = None,
+    ) -> ssl_module.SSLSocket:
+        """Wrap the socket by options one by one.
+
+        The host's name is sent in the handshake (SNI) in any case. It is
+        checked against the certificate if ``server_hostname`` or
+        ``check_hostname`` is given. ``cert_reqs`` None: a certificate is
+        required.
+        """
+        import ssl
+
+        if ssl_version is None:
+            ssl_version = ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT
+        context = ssl.SSLContext(ssl_version)
+        if tls_maximum_version is not None:
+            context.maximum_version = tls_maximum_version
+        if tls_minimum_version is not None:
+            context.minimum_version = tls_minimum_version
+        if certfile is not None:
+            context.load_cert_chain(certfile, keyfile)
+        if ca_certs is not None:
+            context.load_verify_locations(ca_certs)
+        if ciphers is not None:
+            context.set_ciphers(ciphers)
+        if check_hostname is None:
+            # A name can't be matched with a certificate that isn't asked for.
+            check_hostname = server_hostname is not None and cert_reqs != ssl.CERT_NONE
+        context.check_hostname = check_hostname
+        if cert_reqs is not None:
+            context.verify_mode = cert_reqs
+        if ca_certs is None and context.verify_mode != ssl.CERT_NONE:
+            purpose = ssl.Purpose.CLIENT_AUTH if server_side else ssl.Purpose.SERVER_AUTH
+            context.load_default_certs(purpose)
+        return _wrapped(
+            context,
+            sock,
+            server_side=server_side,
+            suppress_ragged_eofs=suppress_ragged_eofs,
+            server_hostname=None if server_side else server_hostname or self.host,
+        )
+
+    def holds_data(self) -> bool:
+        """As for TCP; bytes decrypted and not read yet count too."""
+        sock: Any = self.sock
+        return bool(self._read_buffer) or (sock is not None and sock.pending() > 0)
+
+    def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
+        import ssl
+
+        try:
+            with self._session_lock:
+                return sock.recv_into(space)
+        except ssl.SSLWantReadError:
+            return WANT_READ
+        except ssl.SSLWantWriteError:
+            return WANT_WRITE
+        except ValueError as exc:  # closed by another thread meanwhile
+            raise ConnectionAbortedError(errno.ECONNABORTED, str(exc)) from exc
+
+    def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
+        import ssl
+
+        try:
+            with self._session_lock:
+                count = sock.send(parts[0])
+            self._write_begun = False
+            return count
+        except ssl.SSLWantReadError:
+            self._write_begun = True
+            return WANT_READ
+        except ssl.SSLWantWriteError:
+            self._write_begun = True
+            return WANT_WRITE
+        except ValueError as exc:
+            raise ConnectionAbortedError(errno.ECONNABORTED, str(exc)) from exc
+
+    def _holds_unsent(self) -> bool:
+        """OpenSSL may hold part of the record that a write was encrypted into."""
+        return self._write_begun
+
+
+def Transport(  # noqa: N802 - the name that callers know
+    host: str,
+    connect_timeout: float | None = None,
+    ssl: bool | Mapping[str, Any] | ssl_module.SSLContext = False,
+    **kwargs: Any,
+) -> _AbstractTransport:
+    """A transport for *host*: `SSLTransport` if *ssl* is set, else `TCPTransport`."""
+    # An empty dict asks for TLS with its defaults, as ever.
+    if ssl or isinstance(ssl, Mapping):
+        return SSLTransport(host, connect_timeout=connect_timeout, ssl=ssl, **kwargs)
+    return TCPTransport(host, connect_timeout=connect_timeout, **kwargs)
+
+
+def _wrapped(
+    context: ssl_module.SSLContext, sock: socket.socket, **options: Any
+) -> ssl_module.SSLSocket:
+    # The handshake follows under the deadline of the connection.
+    options['do_handshake_on_connect'] = False
+    return context.wrap_socket(sock, **options)
+
+
+def _resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """The addresses of *host*, in the resolver's order.
+
+    The resolver can't be told a deadline, so a name is looked up in a thread
+    that is left to itself if it takes too long.
+    """
+    try:
+        return _getaddrinfo(host, port, socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass  # a name, not an address
+    remaining = deadline.remaining(time.monotonic())
+    if remaining is None:
+        return _getaddrinfo(host, port)
+    outcome: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            outcome.append(_getaddrinfo(host, port))
+        except OSError as exc:
+            outcome.append(exc)
+
+    thread = threading.Thread(target=look_up, name=f'resolve {host}', daemon=True)
+    thread.start()
+    thread.join(remaining)
+    if not outcome:
+        raise TimeoutError(f"the address of {host!r} wasn't found in time")
+    if isinstance(outcome[0], OSError):
+        raise outcome[0]
+    found: list[Any] = outcome[0]
+    return found
+
+
+def _getaddrinfo(host: str, port: int, flags: int = 0) -> list[Any]:
+    return socket.getaddrinfo(
+        host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, socket.IPPROTO_TCP, flags
+    )
+
+
+def _connect_error(host: str, port: int, causes: list[tuple[Any, OSError]]) -> OSError:
+    """One error for all addresses, of the class of the last one."""
+    last = causes[-1][1]
+    if len(causes) == 1:
+        return last
+    told = '; '.join(f'{address[0]}: {exc}' for address, exc in causes)
+    return type(last)(last.errno, f'no address of {host}:{port} could be reached ({told})')
+
+
+def _tcp_option(option: int | str) -> int:
+    if isinstance(option, int):
+        return option
+    number = getattr(socket, option, None)
+    if number is None:
+        raise ValueError(f'socket_settings: this platform has no option {option!r}')
+    return int(number)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    try:
+        # The plain socket's shutdown: an SSLSocket's would forget the session
+        # that another thread may be using.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTCONN, errno.EINVAL, errno.EBADF):
+            raise
+
+
+def _poll(sock: socket.socket, want: int, timeout: float | None) -> bool:
+    """Wait until the socket is ready or has failed; False after *timeout* seconds.
+
+    The select module's names are looked up at each call: gevent and eventlet
+    replace them, and not all platforms have poll.
+    """
+    if hasattr(select, 'poll'):
+        poller = select.poll()
+        poller.register(sock, select.POLLIN if want == WANT_READ else select.POLLOUT)
+        return bool(poller.poll(None if timeout is None else ceil(timeout * 1000)))
+    readers, writers = ([sock], []) if want == WANT_READ else ([], [sock])
+    return any(select.select(readers, writers, [sock], timeout))
+
+
+def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:
+    """The parts with small neighbours joined; a large one is not copied."""
+    gathered: list[Buffer] = []
+    small: list[Buffer] = []
+    for part in parts:
+        if len(part) < JOIN_LIMIT:
+            small.append(part)
+            continue
+        if small:
+            gathered.append(b''.join(small))
+            small = []
+        gathered.append(part)
+    if small:
+        gathered.append(b''.join(small))
+    return gathered
+
+
+def _drop_sent(parts: list[Buffer], count: int) -> None:
+    """Take the *count* octets that have been sent off the front of the parts."""
+    whole = 0
+    while whole < len(parts) and count >= len(parts[whole]):
+        count -= len(parts[whole])
+        whole += 1
+    del parts[:whole]
+    if count:
+        parts[0] = memoryview(parts[0])[count:]
+
+
+def _lost(exc: OSError) -> OSError:
+    """A socket's error as one that cannot pass for an expired wait.
+
+    The kernel's ETIMEDOUT and Python's own timeouts share a class
+    (py-amqp#186); no wait of ours is made by the socket.
+    """
+    if isinstance(exc, TimeoutError):
+        return ConnectionAbortedError(exc.errno or errno.ETIMEDOUT, f'connection lost: {exc}')
+    return exc
