@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     _Bytes = bytes | bytearray | memoryview
     _Encoder = Callable[[Any], bytes]
     _Write = Callable[[bytes], Any]
-    _Convert = Callable[[tuple[Any, ...]], Any] | None
+    _Convert = Callable[[tuple[Any, ...]], Any]
 
 # Containers inside containers, the outermost counted. Nothing known nests deeper than ten; the
 # cap is not for this codec, which has no recursion, but for repr, pickle and deepcopy of what it
@@ -384,7 +384,7 @@ def dumps(format: str, values: Sequence[Any]) -> bytes:  # noqa: C901 (as _encod
     bits = 0
     bit = 1
     position = 0
-    letter = ''
+    letter = ' '
     try:
         for letter in format:
             value = values[position]
@@ -546,7 +546,7 @@ def _to_datetime(values: tuple[Any, ...]) -> datetime | int:
     return seconds if seconds > _LAST_SECOND else _EPOCH + timedelta(0, seconds)
 
 
-def _fixed(letter: str, layout: str, convert: _Convert = None) -> tuple[int, Any]:
+def _fixed(letter: str, layout: str, convert: _Convert | None = None) -> tuple[int, Any]:
     layout_struct = Struct(layout)
     return ord(letter), (layout_struct.size, layout_struct.unpack_from, convert)
 
@@ -609,10 +609,10 @@ def _contents_end(buf: bytes, offset: int, end: int) -> int:
     """Return where the table or array whose length stands at `offset` ends."""
     if offset + 4 > end:
         raise _past_end('length of a table or an array', offset, end)
-    size = _unpack_long(buf, offset)[0]
+    size: int = _unpack_long(buf, offset)[0]
     if size > end - offset - 4:
         raise _past_end(f'table or array of {size} bytes', offset, end)
-    return int(offset + 4 + size)
+    return offset + 4 + size
 
 
 def _decode_container(  # noqa: C901 (as _encode_container)
