@@ -93,8 +93,7 @@ class version_info_t(NamedTuple):  # noqa: N801 - the name that callers know
     serial: str = ''
 
 
-_major, _minor, _micro = map(int, __version__.split('.'))
-VERSION = version_info = version_info_t(_major, _minor, _micro)
+VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))  # type: ignore[arg-type]
 
 #: Which build is loaded: "compiled" or "pure".
 speedups = 'pure' if (_serialization.__file__ or '').endswith('.py') else 'compiled'

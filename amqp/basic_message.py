@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from .exceptions import EncodeError
@@ -103,10 +104,8 @@ class Message(GenericContent):
         encoding = self.properties.get('content_encoding')
         if not encoding:
             return
-        try:
+        with suppress(LookupError, UnicodeError, TypeError):  # "binary", "gzip" are no text
             self.body = self.body.decode(encoding, 'surrogatepass')
-        except (LookupError, UnicodeError):
-            pass  # "binary" and "gzip" are no text
 
     def _body_complete(self, body: bytes) -> None:
         self.body = body

@@ -63,38 +63,6 @@ CLOSING_METHODS = frozenset((spec.Channel.Close, spec.Channel.CloseOk))
 
 OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
 
-INBOUND_METHODS = (
-    spec.Channel.OpenOk,
-    spec.Channel.Flow,
-    spec.Channel.FlowOk,
-    spec.Channel.Close,
-    spec.Channel.CloseOk,
-    spec.Exchange.DeclareOk,
-    spec.Exchange.DeleteOk,
-    spec.Exchange.BindOk,
-    spec.Exchange.UnbindOk,
-    spec.Queue.DeclareOk,
-    spec.Queue.BindOk,
-    spec.Queue.PurgeOk,
-    spec.Queue.DeleteOk,
-    spec.Queue.UnbindOk,
-    spec.Basic.QosOk,
-    spec.Basic.ConsumeOk,
-    spec.Basic.Cancel,
-    spec.Basic.CancelOk,
-    spec.Basic.Return,
-    spec.Basic.Deliver,
-    spec.Basic.GetOk,
-    spec.Basic.GetEmpty,
-    spec.Basic.Ack,
-    spec.Basic.Nack,
-    spec.Basic.RecoverOk,
-    spec.Confirm.SelectOk,
-    spec.Tx.SelectOk,
-    spec.Tx.CommitOk,
-    spec.Tx.RollbackOk,
-)
-
 
 class Channel(AbstractChannel):
     """A channel of *connection*; `Connection.channel` makes and opens one.
@@ -112,8 +80,9 @@ class Channel(AbstractChannel):
     """
 
     _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {
-        sig: spec.method(sig, spec.METHODS[sig].format or None, spec.METHODS[sig].content)
-        for sig in INBOUND_METHODS
+        sig: spec.method(sig, method.format or None, method.content)
+        for sig, method in spec.METHODS.items()
+        if sig[0] != spec.Connection.CLASS_ID and method.direction != 'client'
     }
 
     def __init__(
@@ -244,7 +213,7 @@ class Channel(AbstractChannel):
             self._unreported = error  # for our `close`, which still awaits its close-ok
         elif not self._lose_state(error):
             self._unreported = error
-            self.connection._add_report(self, self._report_close)
+            self.connection._events.add_report(self, self._report_close)
 
     def _report_close(self) -> None:
         """Raise the broker's reason for closing the channel, once."""
@@ -263,7 +232,7 @@ class Channel(AbstractChannel):
         self.no_ack_consumers.clear()
         self.active = True
         if self.connection is not None:
-            self.connection._drop_events(self)
+            self.connection._events.drop(self)
         with self._confirms_lock:
             confirms, self._confirms = self._confirms, None
             unconfirmed = confirms.fail(error) if confirms is not None else []
@@ -353,9 +322,9 @@ class Channel(AbstractChannel):
             return
         if state is ChannelState.CLOSED:
             return  # collected while the method waited to be dispatched
-        if state is not ChannelState.OPEN and state is not ChannelState.CLOSING:
-            if state is not ChannelState.OPENING or method_sig not in OPENING_METHODS:
-                raise UnexpectedFrame(f'channel {self.channel_id} is {state.value}', method_sig)
+        opening = state is ChannelState.OPENING and method_sig in OPENING_METHODS
+        if not opening and state not in (ChannelState.OPEN, ChannelState.CLOSING):
+            raise UnexpectedFrame(f'channel {self.channel_id} is {state.value}', method_sig)
         try:
             super().dispatch_method(method_sig, payload, content)
         except IllegalTransition as exc:
@@ -424,7 +393,7 @@ class Channel(AbstractChannel):
         arguments: Table | None = None,
         argsig: str = 'BsssbF',
     ) -> None:
-        """Route what *source* gets for *routing_key* to the exchange *destination* too (RabbitMQ)."""
+        """Route what *source* gets for *routing_key* to *destination*, an exchange (RabbitMQ)."""
         self.send_method(
             spec.Exchange.Bind,
             argsig,
@@ -642,9 +611,9 @@ class Channel(AbstractChannel):
             self.connection._write_method(self.channel_id, spec.Basic.CancelOk, payload, None)
         on_cancel = self._remove_consumer(consumer_tag)
         if on_cancel is not None:
-            self.connection._add_event(self, on_cancel, consumer_tag)
+            self.connection._events.add(self, on_cancel, consumer_tag)
         else:
-            self.connection._add_report(self, self._report_cancel, consumer_tag)
+            self.connection._events.add_report(self, self._report_cancel, consumer_tag)
 
     def _report_cancel(self, consumer_tag: str) -> None:
         raise ConsumerCancelled(consumer_tag, spec.Basic.Cancel)
@@ -678,7 +647,7 @@ class Channel(AbstractChannel):
             msg.decode_body()
         callback = self.callbacks.get(consumer_tag)
         if callback is not None:
-            self.connection._add_event(self, callback, msg)
+            self.connection._events.add(self, callback, msg)
         elif consumer_tag not in self.no_ack_consumers:
             AMQP_LOGGER.warning(
                 REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
@@ -865,9 +834,9 @@ class Channel(AbstractChannel):
         handlers = list(self.events['basic_return'])
         for handler in handlers:
             error = _returned_error(returned)
-            self.connection._add_event(self, handler, error, exchange, routing_key, message)
+            self.connection._events.add(self, handler, error, exchange, routing_key, message)
         if not handlers and self._confirms is None:
-            self.connection._add_report(self, self._report_return, returned)
+            self.connection._events.add_report(self, self._report_return, returned)
 
     def _report_return(self, returned: basic_return_t) -> None:
         raise _returned_error(returned)
@@ -900,9 +869,9 @@ class Channel(AbstractChannel):
             settled = self._confirms.settle(delivery_tag, multiple, acknowledged)
         for each in settled:
             if each.returned is not None and not each.awaited and not self.events['basic_return']:
-                self.connection._add_report(self, self._report_return, each.returned)
+                self.connection._events.add_report(self, self._report_return, each.returned)
         for handler in list(self.events[event]):
-            self.connection._add_event(self, handler, delivery_tag, multiple)
+            self.connection._events.add(self, handler, delivery_tag, multiple)
 
     # -- class tx
 

@@ -14,13 +14,14 @@ class ChannelIds:
     long as possible before it names another channel. Not thread-safe.
     """
 
-    __slots__ = ('_released', '_used', 'channel_max', 'next_fresh')
+    __slots__ = ('_next_fresh', '_released', '_resting', '_used', 'channel_max')
 
     def __init__(self, channel_max: int) -> None:
         self.channel_max = channel_max
-        self.next_fresh = 1
+        self._next_fresh = 1
         self._released: deque[int] = deque()
         self._used: set[int] = set()
+        self._resting: set[int] = set()
 
     def __contains__(self, channel_id: object) -> bool:
         return channel_id in self._used
@@ -30,9 +31,9 @@ class ChannelIds:
 
     def allocate(self) -> int:
         """A free id. Raises LookupError when all are in use."""
-        while self.next_fresh <= self.channel_max:
-            channel_id = self.next_fresh
-            self.next_fresh += 1
+        while self._next_fresh <= self.channel_max:
+            channel_id = self._next_fresh
+            self._next_fresh += 1
             if channel_id not in self._used:
                 self._used.add(channel_id)
                 return channel_id
@@ -49,7 +50,7 @@ class ChannelIds:
         Raises ValueError for an id that is in use or out of range.
         """
         if not 1 <= channel_id <= self.channel_max:
-            raise ValueError(f'channel id {channel_id} is not within 1..{self.channel_max}')
+            raise ValueError(f'channel id {channel_id!r} is not within 1..{self.channel_max}')
         if channel_id in self._used:
             raise ValueError(f'channel id {channel_id} is in use')
         self._used.add(channel_id)
@@ -58,5 +59,14 @@ class ChannelIds:
         """Give an id back; one that is not in use is left alone."""
         if channel_id in self._used:
             self._used.remove(channel_id)
-            if channel_id < self.next_fresh:
+            self._resting.discard(channel_id)
+            if channel_id < self._next_fresh:
                 self._released.append(channel_id)
+
+    def rest(self, channel_id: int) -> None:
+        """Keep an id out of use until `release`: its close has not been answered."""
+        self._resting.add(channel_id)
+
+    def is_resting(self, channel_id: int) -> bool:
+        """Whether the close of the id's last channel has not been answered."""
+        return channel_id in self._resting

@@ -7,12 +7,10 @@ Threads
     others wait on a condition, not on the socket.
 
 Lock order
-    ``_reading`` (the reader's role), then a channel's ``_open_lock``,
-    ``_send_lock``, then the transport's write lock. ``_changed``, a channel's
-    ``_pending_lock`` and ``_confirms_lock``, ``_ids_lock`` and the transport's
-    ``_close_lock`` are leaves: nothing is acquired under them. No thread takes
-    ``_reading`` while it holds another of these, except for the re-entrant
-    case that it is the reader already.
+    The reader's role, a channel's ``_open_lock``, its ``_send_lock``, the
+    transport's write lock. All others are leaves: nothing is acquired under
+    them. No thread waits for the role while it holds one of these, except for
+    ``_open_lock``, which no reader needs.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,6 +31,7 @@ from .abstract_channel import AbstractChannel, MethodSig, Reply
 from .channel import Channel as _Channel
 from .channel_ids import ChannelIds
 from .deadline import Deadline
+from .events import EventQueue
 from .exceptions import (
     AMQPError,
     Blocked,
@@ -41,7 +40,6 @@ from .exceptions import (
     ConnectionError,
     ConnectionForced,
     EncodeError,
-    FrameError,
     MessageNacked,
     RecoverableChannelError,
     RecoverableConnectionError,
@@ -49,9 +47,11 @@ from .exceptions import (
     UnexpectedFrame,
     error_for_code,
 )
-from .heartbeat import Heartbeat, negotiated_interval
+from .handshake import DEFAULT_CHANNEL_MAX, Handshake
+from .heartbeat import Heartbeat
 from .method_framing import FrameHandler, FrameWriter, frame_handler, frame_writer
 from .method_framing import frame_writer as _frame_writer
+from .reader_role import ReaderRole
 from .states import (
     CONNECTION_TRANSITIONS,
     ConnectionEvent,
@@ -71,7 +71,6 @@ AMQP_LOGGER = get_logger('amqp')
 AMQP_HEARTBEAT_LOGGER = get_logger('amqp.connection.Connection.heartbeat_tick')
 
 DEFAULT_FRAME_MAX = 131_072
-DEFAULT_CHANNEL_MAX = 65_535
 #: RabbitMQ accepts no larger one, whatever its configuration.
 DEFAULT_MAX_MESSAGE_SIZE = 512 * 1024 * 1024
 #: Seconds within which a publish doesn't look again at the socket.
@@ -81,17 +80,6 @@ LOOK_INTERVAL = 0.005
 LOOK_LIMIT = 100
 BACKLOG_LIMIT = 10_000
 
-INBOUND_METHODS = (
-    spec.Connection.Start,
-    spec.Connection.Secure,
-    spec.Connection.Tune,
-    spec.Connection.OpenOk,
-    spec.Connection.Close,
-    spec.Connection.CloseOk,
-    spec.Connection.Blocked,
-    spec.Connection.Unblocked,
-    spec.Connection.UpdateSecretOk,
-)
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
 #: Where they come from reading or writing, that is over.
@@ -170,7 +158,9 @@ class Connection(AbstractChannel):
     }
 
     _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {
-        sig: spec.method(sig, spec.METHODS[sig].format or None) for sig in INBOUND_METHODS
+        sig: spec.method(sig, method.format or None)
+        for sig, method in spec.METHODS.items()
+        if sig[0] == spec.Connection.CLASS_ID and method.direction != 'client'
     }
 
     def __init__(
@@ -215,7 +205,7 @@ class Connection(AbstractChannel):
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.socket_settings = socket_settings
-        self.authentication = _mechanisms(
+        self.authentication = sasl.mechanisms_for(
             authentication, login_method, login_response, userid, password
         )
         self.client_properties: dict[str, Any] = {
@@ -258,20 +248,11 @@ class Connection(AbstractChannel):
         self._heartbeat = Heartbeat(0, 0.0)
         self._blocked_reason: str | None = None
         self._channel_ids = ChannelIds(self.channel_max)
-        # Numbers whose close has not been answered yet.
-        self._closing_ids: set[int] = set()
-        self._idle = 0
         self._frames_taken = 0
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
-        # Callbacks to run and errors to raise, each with its channel.
-        self._events: deque[tuple[Any, Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._reports: deque[tuple[Any, Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._inbound_thread: int | None = None
-        self._callback_threads: set[int] = set()
-        self._drainer: threading.Thread | None = None
-        self._drainer_polls = False
+        self._events = EventQueue()
         self._fork_generation = fork_generation()
         own_drain = type(self).drain_events is Connection.drain_events
         self._drain_overridden = not own_drain
@@ -289,10 +270,7 @@ class Connection(AbstractChannel):
     def _setup_listeners(self) -> None:
         self._callbacks.update(
             {
-                spec.Connection.Start: self._on_start,
-                spec.Connection.Secure: self._on_secure,
-                spec.Connection.Tune: self._on_tune,
-                spec.Connection.OpenOk: self._on_open_ok,
+                **Handshake(self).listeners(),
                 spec.Connection.Close: self._on_close,
                 spec.Connection.CloseOk: self._on_close_ok,
                 spec.Connection.Blocked: self._on_blocked,
@@ -410,7 +388,7 @@ class Connection(AbstractChannel):
         """Call *on_success* with this connection when it is open; a vine promise."""
         return self.on_open.then(on_success, on_error)
 
-    # -- handshake (specification 2.2.4)
+    # -- opening
 
     def Transport(  # noqa: N802 - the name that callers override
         self,
@@ -476,85 +454,6 @@ class Connection(AbstractChannel):
     def _handshake_complete(self) -> bool:
         return self._state.state is ConnectionState.OPEN
 
-    def _on_start(
-        self,
-        version_major: int,
-        version_minor: int,
-        server_properties: dict[str, Any],
-        mechanisms: str | bytes,
-        locales: str | bytes,
-    ) -> None:
-        self._state.advance(ConnectionEvent.RECV_START)
-        self.version_major = version_major
-        self.version_minor = version_minor
-        self.server_properties = server_properties
-        self.mechanisms = _words(mechanisms)
-        self.locales = _words(locales)
-        self._agree_on_capabilities()
-        mechanism, response = self._authenticate()
-        self._send_on_channel_0(
-            spec.Connection.StartOk,
-            (self.client_properties, mechanism, response, self.locale),
-        )
-
-    def _agree_on_capabilities(self) -> None:
-        offered = self.server_capabilities
-        agreed = {
-            name: wanted for name, wanted in self.negotiate_capabilities.items() if name in offered
-        }
-        ours = self.client_properties.get('capabilities') or {}
-        if agreed or ours:
-            self.client_properties['capabilities'] = {**agreed, **ours}
-
-    def _authenticate(self) -> tuple[bytes, bytes]:
-        """The first mechanism of the broker's list that works here, and its response."""
-        known = {each.mechanism: each for each in reversed(self.authentication)}
-        for name in self.mechanisms:
-            mechanism = known.get(name.encode())
-            if mechanism is None:
-                continue
-            response = mechanism.start(self)
-            if response is not NotImplemented:
-                self._mechanism = mechanism
-                return name.encode(), response
-        raise ConnectionError(
-            f'no common authentication mechanism: the broker offers {", ".join(self.mechanisms)}; '
-            f'we know {", ".join(str(name) for name in known)}'
-        )
-
-    def _on_secure(self, challenge: str | bytes) -> None:
-        self._state.advance(ConnectionEvent.RECV_SECURE)
-        if isinstance(challenge, str):
-            challenge = challenge.encode('utf-8', 'surrogatepass')
-        self._send_on_channel_0(spec.Connection.SecureOk, (self._mechanism.respond(challenge),))
-
-    def _on_tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
-        self._state.advance(ConnectionEvent.RECV_TUNE)
-        if 0 < frame_max < spec.FRAME_MIN_SIZE:
-            raise FrameError(f"the broker's frame_max {frame_max} is below {spec.FRAME_MIN_SIZE}")
-        self.channel_max = _lower(self.channel_max, channel_max) or DEFAULT_CHANNEL_MAX
-        self.frame_max = _lower(self.frame_max, frame_max)
-        self.server_heartbeat = heartbeat
-        self.heartbeat = negotiated_interval(self.client_heartbeat, heartbeat)
-        self._channel_ids = ChannelIds(self.channel_max)
-        self._heartbeat = Heartbeat(self.heartbeat, time.monotonic())
-        transport = self._usable_transport()
-        transport.set_frame_max(self.frame_max or _body_limit(self.max_message_size))
-        if self.heartbeat:
-            transport.stall_timeout = 2 * self.heartbeat
-        self._send_on_channel_0(
-            spec.Connection.TuneOk, (self.channel_max, self.frame_max, int(self.heartbeat))
-        )
-        self._add_event(self, self.on_tune_ok, self)
-        self._send_on_channel_0(spec.Connection.Open, (self.virtual_host, '', False))
-
-    def _on_open_ok(self, reserved: str = '') -> None:
-        self._state.advance(ConnectionEvent.RECV_OPEN_OK)
-
-    def _send_on_channel_0(self, sig: MethodSig, args: tuple[Any, ...]) -> None:
-        payload = self._encode_arguments(sig, spec.METHODS[sig].format, args)
-        self._write_method(0, sig, payload, None)
-
     # -- channels
 
     def channel(
@@ -601,7 +500,7 @@ class Connection(AbstractChannel):
             if reuse_id:
                 self._channel_ids.release(channel.channel_id)
             else:
-                self._closing_ids.add(channel.channel_id)
+                self._channel_ids.rest(channel.channel_id)
 
     def _move_channel(self, channel: _Channel) -> None:
         """Give a channel whose reply is overdue another number, and close the old one."""
@@ -616,13 +515,12 @@ class Connection(AbstractChannel):
 
     def _on_stray_method(self, channel_id: int, method_sig: MethodSig) -> None:
         """A method for a channel that is no more, or never was."""
-        if channel_id not in self._closing_ids:
+        if not self._channel_ids.is_resting(channel_id):
             raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
         if method_sig == spec.Channel.Close:
             self._write_method(channel_id, spec.Channel.CloseOk, b'', None)
         elif method_sig == spec.Channel.CloseOk:
             with self._ids_lock:
-                self._closing_ids.discard(channel_id)
                 self._channel_ids.release(channel_id)
 
     # -- reading
@@ -640,14 +538,14 @@ class Connection(AbstractChannel):
         callbacks run in the calling thread.
         """
         transport = self._usable_transport()
-        self._note_drainer(timeout)
+        self._events.note_drainer(polls=timeout == 0)
         if timeout is None:
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
-        while not self._dispatch_event() and not self._dispatch_report():
-            if self._advance(self._has_events, deadline, greedy=True):
-                if not self._dispatch_event():
-                    self._dispatch_report()
+        while not self._events.run_next() and not self._events.raise_next():
+            if self._advance(self._events.pending, deadline, greedy=True):
+                if not self._events.run_next():
+                    self._events.raise_next()
                 return
 
     def blocking_read(self, timeout: float | None = None) -> bool:
@@ -656,12 +554,13 @@ class Connection(AbstractChannel):
         Its callbacks are left to `drain_events`.
         """
         deadline = Deadline(timeout, time.monotonic())
-        if not self._become_reader(_never, deadline):
+        if not self._role.take_or_wait(self._is_lost, deadline):
+            self._check_usable()
             return False
         try:
             return self._take_frame(deadline, greedy=True)
         finally:
-            self._step_down()
+            self._role.step_down()
 
     def on_inbound_method(
         self, channel_id: int, method_sig: MethodSig, payload: bytes, content: Any
@@ -670,7 +569,7 @@ class Connection(AbstractChannel):
         if self.is_closing and (channel_id or method_sig not in CLOSING_METHODS):
             return  # specification 1.4.2.6: everything else is discarded
         channel = self.channels.get(channel_id)
-        if channel is None or channel_id in self._closing_ids:
+        if channel is None:
             self._on_stray_method(channel_id, method_sig)
         else:
             channel.dispatch_method(method_sig, payload, content)
@@ -687,14 +586,15 @@ class Connection(AbstractChannel):
         while not ready():
             if self._drain_overridden:
                 self.drain_events(timeout=deadline.remaining(time.monotonic()))
-            elif not self._may_dispatch() or not self._dispatch_event():
+            elif not self._events.may_run_here() or not self._events.run_next():
                 self._advance(ready, deadline, greedy=False)
         if not self._drain_overridden:
             self._leave_nothing_unseen()
 
     def _advance(self, ready: Callable[[], bool], deadline: Deadline, greedy: bool) -> bool:
         """Read one method as the reader, or wait for another reader; whether it was us."""
-        if not self._become_reader(ready, deadline):
+        if not self._role.take_or_wait(lambda: ready() or self._is_lost(), deadline):
+            self._check_usable()
             return False
         try:
             if ready():
@@ -703,42 +603,12 @@ class Connection(AbstractChannel):
                 pass
             return True
         finally:
-            self._step_down()
+            self._role.step_down()
 
     def _read_frame(self, deadline: Deadline, greedy: bool) -> bool:
         if self._read_overridden:
             return self.blocking_read(deadline.remaining(time.monotonic()))
         return self._take_frame(deadline, greedy)
-
-    def _become_reader(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
-        """Take the reader's role; False when there was a change to look at instead."""
-        if self._reading.acquire(blocking=False):
-            return True
-        with self._changed:
-            # Counted before the second try: a reader that steps down between
-            # the two tries either leaves the role to be had, or sees us.
-            self._idle += 1
-            try:
-                if self._reading.acquire(blocking=False):
-                    return True
-                if not ready() and self._cause is None:
-                    remaining = deadline.remaining(time.monotonic())
-                    if remaining == 0:
-                        raise TimeoutError('no event came in time')
-                    self._changed.wait(remaining)
-            finally:
-                self._idle -= 1
-        self._check_usable()
-        return False
-
-    def _step_down(self) -> None:
-        self._reading.release()
-        if self._idle:
-            self._wake_all()
-
-    def _wake_all(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
 
     def _take_frame(self, deadline: Deadline, greedy: bool) -> bool:
         """Read one frame and act upon it; whether it completed a method.
@@ -747,10 +617,10 @@ class Connection(AbstractChannel):
         lose the frame: the count tells, and the connection is broken then.
         """
         transport = self._usable_transport()
-        outer, self._inbound_thread = self._inbound_thread, threading.get_ident()
         try:
             frame = self._next_frame(transport, deadline, greedy)
-            completed = self.on_inbound_frame(frame)
+            with self._events.collecting():
+                completed = self.on_inbound_frame(frame)
             self._frames_taken += 1
             return completed
         except BaseException as exc:
@@ -761,8 +631,6 @@ class Connection(AbstractChannel):
             if failure is exc:
                 raise
             raise failure from exc
-        finally:
-            self._inbound_thread = outer
 
     def _next_frame(
         self, transport: _AbstractTransport, deadline: Deadline, greedy: bool
@@ -784,8 +652,8 @@ class Connection(AbstractChannel):
         than it dispatched. Within a callback they are left to the drain that
         called it.
         """
-        while self._may_dispatch():
-            if self._dispatch_event():
+        while self._events.may_run_here():
+            if self._events.run_next():
                 continue
             transport = self._transport
             if transport is None or not transport.holds_data() or not self._look(1):
@@ -793,7 +661,7 @@ class Connection(AbstractChannel):
 
     def _look(self, limit: int) -> int:
         """Handle methods that are there, at most *limit*; their number."""
-        if not self._reading.acquire(blocking=False):
+        if not self._role.try_take():
             return 0
         count = 0
         try:
@@ -805,89 +673,8 @@ class Connection(AbstractChannel):
         except TimeoutError:
             pass  # nothing more is there
         finally:
-            self._step_down()
+            self._role.step_down()
         return count
-
-    # -- events: what is left to do once the reader's role is given up
-
-    def _add_event(self, channel: Any, callback: Callable[..., Any], *args: Any) -> None:
-        """Have a user's callback run, in a thread that drains, with no lock held.
-
-        At once where the method is dispatched by a subclass's own way of
-        draining, outside of our reading.
-        """
-        if self._inbound_thread == threading.get_ident():
-            self._events.append((channel, callback, args))
-        else:
-            callback(*args)
-
-    def _add_report(self, channel: Any, report: Callable[..., Any], *args: Any) -> None:
-        """Have an error raised by `drain_events`, unless the channel raises it before."""
-        if self._inbound_thread == threading.get_ident():
-            self._reports.append((channel, report, args))
-        else:
-            report(*args)
-
-    def _drop_events(self, channel: Any) -> None:
-        """Forget what concerns a channel: the broker has taken its deliveries back."""
-        for events in (self._events, self._reports):
-            for _ in range(len(events)):
-                try:
-                    event = events.popleft()
-                except IndexError:  # another thread has run the rest meanwhile
-                    break
-                if event[0] is not channel:
-                    events.append(event)
-
-    def _has_events(self) -> bool:
-        return bool(self._events or self._reports)
-
-    def _dispatch_event(self) -> bool:
-        """Run the next callback; whether there was one."""
-        try:
-            _, callback, args = self._events.popleft()
-        except IndexError:
-            return False
-        me = threading.get_ident()
-        if me in self._callback_threads:
-            callback(*args)
-            return True
-        self._callback_threads.add(me)
-        try:
-            callback(*args)
-        finally:
-            self._callback_threads.discard(me)
-        return True
-
-    def _dispatch_report(self) -> bool:
-        try:
-            _, report, args = self._reports.popleft()
-        except IndexError:
-            return False
-        report(*args)
-        return True
-
-    def _note_drainer(self, timeout: float | None) -> None:
-        drainer = self._drainer
-        if drainer is None or drainer.ident != threading.get_ident():
-            self._drainer = threading.current_thread()
-        self._drainer_polls = timeout == 0
-
-    def _may_dispatch(self) -> bool:
-        """Whether a thread that waits for something else may run callbacks meanwhile.
-
-        Not within a callback: the depth of the stack would depend on what the
-        broker sends. Not where another thread drains: callbacks are its
-        business. A thread that polls is no such thread: it waits on the
-        socket, which says nothing of what has been read already.
-        """
-        me = threading.get_ident()
-        if me in self._callback_threads:
-            return False
-        drainer = self._drainer
-        return (
-            drainer is None or drainer.ident == me or self._drainer_polls or not drainer.is_alive()
-        )
 
     # -- writing
 
@@ -958,12 +745,12 @@ class Connection(AbstractChannel):
     def _on_blocked(self, reason: str) -> None:
         self._blocked_reason = reason
         if self.on_blocked is not None:
-            self._add_event(self, self.on_blocked, reason)
+            self._events.add(self, self.on_blocked, reason)
 
     def _on_unblocked(self) -> None:
         self._blocked_reason = None
         if self.on_unblocked is not None:
-            self._add_event(self, self.on_unblocked)
+            self._events.add(self, self.on_unblocked)
 
     # -- heartbeats (specification 4.2.7)
 
@@ -1005,10 +792,9 @@ class Connection(AbstractChannel):
             heartbeat.last_received = now
         if heartbeat.must_send(now):
             heartbeat.last_sent = now
-            try:
+            # What another thread is writing meanwhile stands for a heartbeat.
+            with suppress(TimeoutError):
                 self._write_heartbeat(transport, 0)
-            except TimeoutError:
-                pass  # what is being written stands for a heartbeat
 
     # -- close
 
@@ -1100,7 +886,7 @@ class Connection(AbstractChannel):
     def _tear_down(self, cause: BaseException) -> None:
         if self._forked():
             self._renew_locks()
-        with self._changed:
+        with self._cause_lock:
             if self._cause is None:
                 self._cause = cause
                 self._state.advance(ConnectionEvent.LOST)
@@ -1115,15 +901,16 @@ class Connection(AbstractChannel):
             if channel is not self:
                 channel.collect()
         self._events.clear()
-        self._reports.clear()
-        self._wake_all()
+        self._role.wake_all()
 
     def _give_up_channels(self, error: BaseException) -> None:
         for channel in list(self.channels.values()):
             if channel is not self:
                 channel._lose_state(error)
-        if self._idle:
-            self._wake_all()
+        self._role.wake_all()
+
+    def _is_lost(self) -> bool:
+        return self._cause is not None
 
     def _forked(self) -> bool:
         return self._fork_generation != fork_generation()
@@ -1131,8 +918,8 @@ class Connection(AbstractChannel):
     def _renew_locks(self) -> None:
         super()._renew_locks()
         self._ids_lock = threading.Lock()
-        self._reading = threading.RLock()
-        self._changed = threading.Condition(threading.Lock())
+        self._cause_lock = threading.Lock()
+        self._role = ReaderRole()
         for channel in list(self.channels.values()):
             if channel is not self:
                 channel._renew_locks()
@@ -1162,54 +949,3 @@ class Connection(AbstractChannel):
     def _reply_patience(self) -> float | None:
         """Seconds that a wait for a reply may last."""
         return self._usable_transport().patience(self.rpc_timeout, self.read_timeout)
-
-
-def _never() -> bool:
-    return False
-
-
-def _lower(ours: int, theirs: int) -> int:
-    """The lower of two limits, of which 0 is none."""
-    return min(ours, theirs) if ours and theirs else ours or theirs
-
-
-def _body_limit(max_message_size: int) -> int:
-    """The frame limit where none was negotiated: no frame need be larger than a message."""
-    return (max_message_size or 2**32) + spec.FRAME_OVERHEAD
-
-
-def _words(text: str | bytes) -> list[str]:
-    if isinstance(text, bytes):
-        text = text.decode('latin-1')
-    return text.split()
-
-
-def _mechanisms(
-    authentication: sasl.SASL | Iterable[sasl.SASL],
-    login_method: str | None,
-    login_response: bytes | None,
-    userid: str,
-    password: str,
-) -> tuple[sasl.SASL, ...]:
-    """The authentication mechanisms to choose from, the preferred first."""
-    if isinstance(authentication, sasl.SASL):
-        return (authentication,)
-    if chosen := tuple(authentication):
-        return chosen
-    if login_method is None:
-        return (
-            sasl.GSSAPI(userid, fail_soft=True),
-            sasl.PLAIN(userid, password),
-            sasl.AMQPLAIN(userid, password),
-        )
-    if login_response is not None:
-        return (sasl.RAW(login_method.encode(), login_response),)
-    makers: dict[str, Callable[[], sasl.SASL]] = {
-        'GSSAPI': lambda: sasl.GSSAPI(userid),
-        'EXTERNAL': sasl.EXTERNAL,
-        'AMQPLAIN': lambda: sasl.AMQPLAIN(userid, password),
-        'PLAIN': lambda: sasl.PLAIN(userid, password),
-    }
-    if login_method not in makers:
-        raise ValueError(f'login_method {login_method!r} is not one of {", ".join(makers)}')
-    return (makers[login_method](),)

@@ -1,7 +1,8 @@
 """From frames to methods with their content, and back (specification 2.3.5, 4.2).
 
-`frame_handler` and `frame_writer` each make a closure for one connection. A
-connection takes other makers in their place, by arguments of the same names.
+`frame_handler` and `frame_writer` make, for one connection, what takes frames in
+and what sends them. A connection accepts other makers in their place, by
+arguments of the same names.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def frame_handler(
     callback: InboundMethod,
     content_methods: frozenset[MethodSig] = CONTENT_METHODS,
 ) -> FrameHandler:
-    """Make the closure that takes frames in.
+    """Make what takes the frames of *connection* in.
 
     It is called with (type, channel, payload) and is true when that frame
     completed a method, which it has then handed to
@@ -61,26 +62,47 @@ def frame_handler(
     It raises `UnexpectedFrame`, `FrameError` or `FrameSyntaxError` where the
     peer breaks the grammar of content. One thread at a time.
     """
-    # The content that each channel is in the middle of.
-    awaited: dict[int, Message] = {}
+    return _Inbound(connection, callback, content_methods).on_frame
 
-    def on_method(channel: int, payload: bytes) -> bool:
+
+class _Inbound:
+    """The content that each channel of a connection is in the middle of."""
+
+    def __init__(
+        self, connection: Any, callback: InboundMethod, content_methods: frozenset[MethodSig]
+    ) -> None:
+        self._connection = connection
+        self._callback = callback
+        self._content_methods = content_methods
+        self._awaited: dict[int, Message] = {}
+        self._handlers = {
+            FRAME_METHOD: self._on_method,
+            FRAME_HEADER: self._on_header,
+            FRAME_BODY: self._on_body,
+            FRAME_HEARTBEAT: self._on_heartbeat,
+        }
+
+    def on_frame(self, frame: tuple[int, int, bytes]) -> bool:
+        frame_type, channel, payload = frame
+        return self._handlers[frame_type](channel, payload)
+
+    def _on_method(self, channel: int, payload: bytes) -> bool:
         if len(payload) < 4:
             raise FrameSyntaxError(f'method frame of {len(payload)} octets on channel {channel}')
         method_sig = _method_id.unpack_from(payload)
-        if channel in awaited:
-            raise _broken_content(channel, awaited[channel], f'method {method_sig}')
-        if method_sig not in content_methods:
-            callback(channel, method_sig, payload, None)
+        if channel in self._awaited:
+            raise _broken_content(channel, self._awaited[channel], f'method {method_sig}')
+        if method_sig not in self._content_methods:
+            self._callback(channel, method_sig, payload, None)
             return True
         if channel == 0:
             raise UnexpectedFrame(f'content on channel 0 (method {method_sig})')
-        awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
+        self._awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
         return False
 
-    def on_header(channel: int, payload: bytes) -> bool:
-        message = awaited.get(channel)
-        if message is None or message.frame_args is None or message.header_received:
+    def _on_header(self, channel: int, payload: bytes) -> bool:
+        message = self._awaited.get(channel)
+        if message is None or message.header_received:
             raise UnexpectedFrame(f'content header without a method on channel {channel}')
         if len(payload) < 14:
             raise FrameSyntaxError(f'content header of {len(payload)} octets on channel {channel}')
@@ -91,16 +113,16 @@ def frame_handler(
                 f'content of class {class_id} follows method {message.frame_method} '
                 f'on channel {channel}'
             )
-        limit = connection.max_message_size
+        limit = self._connection.max_message_size
         if limit and body_size > limit:
             raise FrameError(
                 f'message of {body_size} octets on channel {channel}: max_message_size is {limit}'
             )
         message.inbound_header(payload)
-        return complete(channel, message)
+        return self._complete(channel, message)
 
-    def on_body(channel: int, payload: bytes) -> bool:
-        message = awaited.get(channel)
+    def _on_body(self, channel: int, payload: bytes) -> bool:
+        message = self._awaited.get(channel)
         if message is None or not message.header_received:
             raise UnexpectedFrame(f'content body without a header on channel {channel}')
         if message.body_received + len(payload) > message.body_size:
@@ -109,34 +131,21 @@ def frame_handler(
                 f'{channel}: its header announced {message.body_size}'
             )
         message.inbound_body(payload)
-        return complete(channel, message)
+        return self._complete(channel, message)
 
-    def on_heartbeat(channel: int, payload: bytes) -> bool:
+    def _on_heartbeat(self, channel: int, _payload: bytes) -> bool:
         if channel:
             raise FrameError(f'heartbeat on channel {channel}')
         return False
 
-    def complete(channel: int, message: Message) -> bool:
+    def _complete(self, channel: int, message: Message) -> bool:
         if not message.ready:
             return False
-        del awaited[channel]
-        assert message.frame_method is not None and message.frame_args is not None
-        method_sig, payload = message.frame_method, message.frame_args
-        callback(channel, method_sig, payload, message)
+        del self._awaited[channel]
+        assert message.frame_method is not None
+        assert message.frame_args is not None
+        self._callback(channel, message.frame_method, message.frame_args, message)
         return True
-
-    handlers = {
-        FRAME_METHOD: on_method,
-        FRAME_HEADER: on_header,
-        FRAME_BODY: on_body,
-        FRAME_HEARTBEAT: on_heartbeat,
-    }
-
-    def on_frame(frame: tuple[int, int, bytes]) -> bool:
-        frame_type, channel, payload = frame
-        return handlers[frame_type](channel, payload)
-
-    return on_frame
 
 
 def _broken_content(channel: int, message: Message, found: str) -> UnexpectedFrame:
@@ -146,7 +155,7 @@ def _broken_content(channel: int, message: Message, found: str) -> UnexpectedFra
 
 
 def frame_writer(connection: Any, transport: _AbstractTransport) -> FrameWriter:
-    """Make the closure that sends a method, with its content, as one write."""
+    """Make what sends a method, with its content, as one write on *transport*."""
 
     def write_frame(
         frame_type: int,

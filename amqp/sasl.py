@@ -8,6 +8,7 @@ Instances hold passwords and never show them in their repr.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .exceptions import IrrecoverableConnectionError
@@ -168,3 +169,34 @@ class GSSAPI(SASL):
             return b''
         answer: bytes = context.wrap(b'\x01\x00\x00\x00', False).message
         return answer
+
+
+def mechanisms_for(
+    authentication: SASL | Iterable[SASL],
+    login_method: str | None,
+    login_response: bytes | None,
+    userid: str,
+    password: str,
+) -> tuple[SASL, ...]:
+    """The mechanisms that a connection's arguments stand for, the preferred one first."""
+    if isinstance(authentication, SASL):
+        return (authentication,)
+    if chosen := tuple(authentication):
+        return chosen
+    if login_method is None:
+        return (
+            GSSAPI(userid, fail_soft=True),
+            PLAIN(userid, password),
+            AMQPLAIN(userid, password),
+        )
+    if login_response is not None:
+        return (RAW(login_method.encode(), login_response),)
+    makers: dict[str, Callable[[], SASL]] = {
+        'GSSAPI': lambda: GSSAPI(userid),
+        'EXTERNAL': EXTERNAL,
+        'AMQPLAIN': lambda: AMQPLAIN(userid, password),
+        'PLAIN': lambda: PLAIN(userid, password),
+    }
+    if login_method not in makers:
+        raise ValueError(f'login_method {login_method!r} is not one of {", ".join(makers)}')
+    return (makers[login_method](),)

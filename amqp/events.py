@@ -1,0 +1,146 @@
+"""What is left to do once a method has been read: callbacks to run, errors to raise.
+
+The thread that reads does only what the protocol demands. Everything a user
+wrote runs from here, when the reader's role has been given up, so that a
+callback may take its time, use the connection, or raise.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ('EventQueue',)
+
+Event = tuple[Any, Callable[..., Any], tuple[Any, ...]]
+
+
+class EventQueue:
+    """Callbacks and reports of one connection, each with its channel, in order.
+
+    A callback is a user's. A report raises an error that no call is waiting
+    for: only ``drain_events`` runs it. Thread-safe.
+    """
+
+    __slots__ = (
+        '_callbacks',
+        '_drainer',
+        '_drainer_polls',
+        '_inbound_thread',
+        '_reports',
+        '_threads_in_callback',
+    )
+
+    def __init__(self) -> None:
+        self._callbacks: deque[Event] = deque()
+        self._reports: deque[Event] = deque()
+        self._inbound_thread: int | None = None
+        self._threads_in_callback: set[int] = set()
+        self._drainer: threading.Thread | None = None
+        self._drainer_polls = False
+
+    def __len__(self) -> int:
+        return len(self._callbacks)
+
+    def pending(self) -> bool:
+        """Whether there is anything for a drain to do."""
+        return bool(self._callbacks or self._reports)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Within the block, this thread takes frames in: what it adds is put off."""
+        outer, self._inbound_thread = self._inbound_thread, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._inbound_thread = outer
+
+    def add(self, channel: Any, callback: Callable[..., Any], *args: Any) -> None:
+        """Have a callback run later; at once outside of `collecting`.
+
+        The latter is for subclasses of a connection that put methods aside
+        and dispatch them in their own threads.
+        """
+        self._put(self._callbacks, channel, callback, args)
+
+    def add_report(self, channel: Any, report: Callable[..., Any], *args: Any) -> None:
+        """Have an error raised by the next drain."""
+        self._put(self._reports, channel, report, args)
+
+    def _put(
+        self,
+        events: deque[Event],
+        channel: Any,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        if self._inbound_thread == threading.get_ident():
+            events.append((channel, callback, args))
+        else:
+            callback(*args)
+
+    def drop(self, channel: Any) -> None:
+        """Forget what concerns a channel: the broker has taken its deliveries back."""
+        for events in (self._callbacks, self._reports):
+            for _ in range(len(events)):
+                try:
+                    event = events.popleft()
+                except IndexError:  # another thread has run the rest meanwhile
+                    break
+                if event[0] is not channel:
+                    events.append(event)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._callbacks.clear()
+        self._reports.clear()
+
+    def run_next(self) -> bool:
+        """Run the next callback; whether there was one."""
+        try:
+            _, callback, args = self._callbacks.popleft()
+        except IndexError:
+            return False
+        me = threading.get_ident()
+        nested = me in self._threads_in_callback
+        self._threads_in_callback.add(me)
+        try:
+            callback(*args)
+        finally:
+            if not nested:
+                self._threads_in_callback.discard(me)
+        return True
+
+    def raise_next(self) -> bool:
+        """Raise the next error; whether there was a report, for it may be out of date."""
+        try:
+            _, report, args = self._reports.popleft()
+        except IndexError:
+            return False
+        report(*args)
+        return True
+
+    def note_drainer(self, polls: bool) -> None:
+        """This thread drains the connection; *polls* when it won't wait for frames."""
+        if self._drainer is None or self._drainer.ident != threading.get_ident():
+            self._drainer = threading.current_thread()
+        self._drainer_polls = polls
+
+    def may_run_here(self) -> bool:
+        """Whether a thread that waits for something else may run callbacks meanwhile.
+
+        Not within a callback: the depth of the stack would depend on what the
+        broker sends. Not where another thread drains: callbacks are its
+        business. A thread that polls is no such thread: it waits on the
+        socket, which says nothing of what has been read already.
+        """
+        me = threading.get_ident()
+        if me in self._threads_in_callback:
+            return False
+        drainer = self._drainer
+        return (
+            drainer is None or drainer.ident == me or self._drainer_polls or not drainer.is_alive()
+        )

@@ -1,0 +1,70 @@
+"""The reader's role: one thread at a time reads a connection, for everybody.
+
+Whoever needs a frame takes the role, if nobody has it, and reads one method;
+the others wait here, not on the socket. Stepping down wakes them: one is the
+next reader, and those whose wait is over go their way.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .deadline import Deadline
+
+__all__ = ('ReaderRole',)
+
+
+class ReaderRole:
+    """A role for one thread, which may take it again while it has it.
+
+    It is re-entrant for callbacks that run while their thread reads: those of
+    subclasses that dispatch in their own way.
+    """
+
+    __slots__ = ('_changed', '_role', '_waiting')
+
+    def __init__(self) -> None:
+        self._role = threading.RLock()
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting = 0
+
+    def try_take(self) -> bool:
+        """Take the role, if it can be had at once."""
+        return self._role.acquire(blocking=False)
+
+    def take_or_wait(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
+        """Take the role, or wait for a change; whether the role was taken.
+
+        Returns False when *ready* has become true or may have; raises
+        ``socket.timeout`` at the deadline.
+        """
+        if self._role.acquire(blocking=False):
+            return True
+        with self._changed:
+            # Counted before the second try: a reader that steps down between
+            # the two tries either leaves the role to be had, or sees us.
+            self._waiting += 1
+            try:
+                if self._role.acquire(blocking=False):
+                    return True
+                if not ready():
+                    remaining = deadline.remaining(time.monotonic())
+                    if remaining == 0:
+                        raise TimeoutError('no event came in time')
+                    self._changed.wait(remaining)
+            finally:
+                self._waiting -= 1
+        return False
+
+    def step_down(self) -> None:
+        """Give the role up."""
+        self._role.release()
+        if self._waiting:
+            self.wake_all()
+
+    def wake_all(self) -> None:
+        """Have all who wait look whether their wait is over."""
+        with self._changed:
+            self._changed.notify_all()
