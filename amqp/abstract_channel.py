@@ -71,6 +71,8 @@ class AbstractChannel:
         #: Whether the bodies of received messages are decoded to str.
         self.auto_decode = False
         self.method_queue: list[Any] = []
+        #: Counts how often the channel has lost what the broker knew of it.
+        self.incarnation = 0
         self._callbacks: dict[MethodSig, Callable[..., Any]] = {}
         self._pending: dict[MethodSig, deque[Reply]] = {}
         # The reply to each thread's latest request, until `wait` takes it over.
@@ -220,7 +222,10 @@ class AbstractChannel:
             self._forget_reply(reply)
             raise
         if reply.error is not None:
-            raise reply.error
+            try:
+                raise reply.error
+            finally:
+                reply.error = None  # its traceback refers to this frame, and so to the reply
         args = reply.args
         if callback is not None:
             promise(callback)(*args)

@@ -231,8 +231,7 @@ class Channel(AbstractChannel):
         self.cancel_callbacks.clear()
         self.no_ack_consumers.clear()
         self.active = True
-        if self.connection is not None:
-            self.connection._events.drop(self)
+        self.incarnation += 1
         with self._confirms_lock:
             confirms, self._confirms = self._confirms, None
             unconfirmed = confirms.fail(error) if confirms is not None else []
@@ -262,6 +261,7 @@ class Channel(AbstractChannel):
     def _prepare(self, sig: MethodSig) -> None:
         """See to it that the channel is open, or say why it can't be used."""
         connection = self._usable_connection()
+        connection._check_usable()
         state = self._state.state
         if state is ChannelState.OPEN and self._unreported is None:
             return
@@ -269,20 +269,20 @@ class Channel(AbstractChannel):
             return
         self._report_close()
         if sig == spec.Channel.Open:
-            connection._check_usable()
-        elif state is ChannelState.CLOSING:
+            return
+        if state is ChannelState.CLOSING:
             raise RecoverableChannelError('the channel is closing', sig)
-        elif sig in ACKNOWLEDGEMENTS:
+        if sig in ACKNOWLEDGEMENTS:
             raise RecoverableChannelError(
                 'the broker closed this channel and has requeued its unacknowledged messages', sig
             )
-        else:
-            self.open()
+        self.open()
 
     def _send(
         self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
     ) -> Confirmation[basic_return_t] | None:
         connection = self._usable_connection()
+        state = self._state.state
         confirmation = None
         if sig == spec.Basic.Publish and self._confirms is not None:
             with self._confirms_lock:
@@ -295,6 +295,7 @@ class Channel(AbstractChannel):
         try:
             connection._write_method(self.channel_id, sig, payload, content, timeout)
         except (EncodeError, TimeoutError):  # not an octet was sent
+            self._state.state = state
             if confirmation is not None and self._confirms is not None:
                 with self._confirms_lock:
                     self._confirms.withdraw(confirmation)
@@ -802,7 +803,10 @@ class Channel(AbstractChannel):
         finally:
             self._awaiting_confirm.discard(me)
         if confirmation.error is not None:
-            raise confirmation.error
+            try:
+                raise confirmation.error
+            finally:
+                confirmation.error = None  # its traceback refers to this frame
         if confirmation.returned is not None and not self.events['basic_return']:
             raise _returned_error(confirmation.returned)
         if not confirmation.acknowledged:

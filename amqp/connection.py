@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from copy import copy
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -442,12 +443,11 @@ class Connection(AbstractChannel):
             self._transport.stall_timeout = self.rpc_timeout
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
-        except TimeoutError as exc:
-            error = TimeoutError(f'{exc} (connecting to {self.host}, {self._state.state.value})')
-            self._tear_down(error)
-            raise error from exc
         except BaseException as exc:
+            stage = self._state.state.value
             self._tear_down(exc)
+            if isinstance(exc, TimeoutError):
+                raise TimeoutError(f'{exc} (connecting to {self.host}, {stage})') from exc
             raise
         self.on_open(self)
 
@@ -505,8 +505,12 @@ class Connection(AbstractChannel):
     def _move_channel(self, channel: _Channel) -> None:
         """Give a channel whose reply is overdue another number, and close the old one."""
         self._forget_channel(channel, reuse_id=False)
-        old, channel.channel_id = channel.channel_id, self._get_free_channel_id()
-        self.channels[channel.channel_id] = channel
+        old = channel.channel_id
+        try:
+            channel.channel_id = self._get_free_channel_id()
+            self.channels[channel.channel_id] = channel
+        except ResourceError:
+            channel.collect()
         payload = self._encode_arguments(spec.Channel.Close, 'BsBB', (0, 'reply overdue', 0, 0))
         try:
             self._write_method(old, spec.Channel.Close, payload, None, timeout=0)
@@ -558,7 +562,7 @@ class Connection(AbstractChannel):
             self._check_usable()
             return False
         try:
-            return self._take_frame(deadline, greedy=True)
+            return self._take_frame(deadline, greedy=False)
         finally:
             self._role.step_down()
 
@@ -624,13 +628,10 @@ class Connection(AbstractChannel):
             self._frames_taken += 1
             return completed
         except BaseException as exc:
-            whole = not transport.torn and transport.frames_read == self._frames_taken
+            whole = not transport.read_torn and transport.frames_read == self._frames_taken
             if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
                 raise
-            failure = self._fail(exc)
-            if failure is exc:
-                raise
-            raise failure from exc
+            raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
 
     def _next_frame(
         self, transport: _AbstractTransport, deadline: Deadline, greedy: bool
@@ -655,21 +656,21 @@ class Connection(AbstractChannel):
         while self._events.may_run_here():
             if self._events.run_next():
                 continue
-            transport = self._transport
-            if transport is None or not transport.holds_data() or not self._look(1):
+            if not self._look(1, kernel=False):
                 return
 
-    def _look(self, limit: int) -> int:
-        """Handle methods that are there, at most *limit*; their number."""
+    def _look(self, limit: int, kernel: bool = True) -> int:
+        """Take in methods that are there, at most *limit*; their number.
+
+        :param kernel: whether to ask the kernel for more.
+        """
         if not self._role.try_take():
             return 0
         count = 0
         try:
             now = Deadline(0, time.monotonic())
-            while count < limit:
-                while not self._read_frame(now, greedy=False):
-                    pass
-                count += 1
+            while count < limit and (kernel or self._usable_transport().has_frame()):
+                count += self._read_frame(now, greedy=False)
         except TimeoutError:
             pass  # nothing more is there
         finally:
@@ -687,7 +688,6 @@ class Connection(AbstractChannel):
         timeout: float | None = None,
     ) -> None:
         """Send a method through `frame_writer`, and see whether the stream survives it."""
-        self._check_usable()
         transport = self._usable_transport()
         self._write_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
 
@@ -700,14 +700,13 @@ class Connection(AbstractChannel):
             else:
                 self.frame_writer(*frame, timeout)
         except BaseException as exc:
-            if not transport.torn and (
+            if not transport.write_torn and (
                 isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
             ):
                 raise  # not an octet was sent
-            failure = self._fail(exc)
-            if failure is exc:
-                raise
-            raise failure from exc
+            if isinstance(exc, OSError):
+                self._look(LOOK_LIMIT)  # raises what the broker said before it went, if it did
+            raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
 
     def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
         """See what the broker has said: a close, a block; wait while it blocks publishers.
@@ -811,6 +810,8 @@ class Connection(AbstractChannel):
         threads end with `RecoverableConnectionError`. Nothing happens if it
         is closed already.
         """
+        if self.is_closing:
+            return  # by another thread, which sees to the rest
         if self._state.state is not ConnectionState.OPEN:
             self.collect()
             return
@@ -827,7 +828,7 @@ class Connection(AbstractChannel):
     def _send(self, sig: MethodSig, payload: bytes, content: Any) -> None:
         if sig == spec.Connection.Close:
             self._state.advance(ConnectionEvent.SEND_CLOSE)
-            self._give_up_channels(RecoverableConnectionError('the connection is closing'))
+            self._give_up_channels()
         self._write_method(0, sig, payload, content)
 
     def abort(self) -> None:
@@ -849,7 +850,9 @@ class Connection(AbstractChannel):
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         was_closing = self.is_closing
         self._state.advance(ConnectionEvent.RECV_CLOSE)
-        self._write_method(0, spec.Connection.CloseOk, b'', None)
+        # The broker may be gone already; what counts is what it said.
+        with suppress(OSError, ConnectionError):
+            self.frame_writer(spec.FRAME_METHOD, 0, spec.Connection.CloseOk, b'', None)
         if was_closing:
             self._resolve_reply(spec.Connection.CloseOk, ())
         else:
@@ -888,7 +891,7 @@ class Connection(AbstractChannel):
             self._renew_locks()
         with self._cause_lock:
             if self._cause is None:
-                self._cause = cause
+                self._cause = _kept(cause)
                 self._state.advance(ConnectionEvent.LOST)
             transport, self._transport = self._transport, None
             self._frame_writer = None
@@ -896,17 +899,22 @@ class Connection(AbstractChannel):
         if transport is not None:
             transport.close()
         self._fail_replies(self._lost_error())
-        self._give_up_channels(self._lost_error())
+        # All waits end before anything else is torn down.
+        self._give_up_channels()
         for channel in list(self.channels.values()):
             if channel is not self:
                 channel.collect()
+        # Without a cycle, so that a lost connection is freed at once.
+        self.channels.clear()
+        self._callbacks.clear()
+        self.connection = None
         self._events.clear()
         self._role.wake_all()
 
-    def _give_up_channels(self, error: BaseException) -> None:
+    def _give_up_channels(self) -> None:
         for channel in list(self.channels.values()):
             if channel is not self:
-                channel._lose_state(error)
+                channel._lose_state(self._lost_error())
         self._role.wake_all()
 
     def _is_lost(self) -> bool:
@@ -926,6 +934,8 @@ class Connection(AbstractChannel):
 
     def _lost_error(self) -> RecoverableConnectionError:
         """An error that says why nothing can be done any more; a new one for each to raise."""
+        if self.is_closing:
+            return RecoverableConnectionError('the connection is closing')
         if self._cause is None:
             return RecoverableConnectionError('not connected: call connect() first')
         if isinstance(self._cause, RecoverableConnectionError):
@@ -936,7 +946,10 @@ class Connection(AbstractChannel):
         return error
 
     def _check_usable(self) -> None:
+        """Raise if nothing may be sent any more."""
         self._usable_transport()
+        if self.is_closing:
+            raise self._lost_error()
 
     def _usable_transport(self) -> _AbstractTransport:
         transport = self._transport
@@ -946,6 +959,19 @@ class Connection(AbstractChannel):
             raise RecoverableConnectionError('this connection belongs to the parent process')
         return transport
 
+    def _usable_connection(self) -> Connection:
+        self._usable_transport()
+        return self
+
     def _reply_patience(self) -> float | None:
         """Seconds that a wait for a reply may last."""
         return self._usable_transport().patience(self.rpc_timeout, self.read_timeout)
+
+
+def _kept(cause: BaseException) -> BaseException:
+    """The cause as a connection keeps it: without the traceback, which refers back to it."""
+    if isinstance(cause, FATAL_ERRORS):
+        kept: BaseException = copy(cause)
+        kept.__cause__ = None if cause.__cause__ is None else _kept(cause.__cause__)
+        return kept
+    return RecoverableConnectionError(f'interrupted by {cause!r}')

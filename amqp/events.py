@@ -15,11 +15,14 @@ from typing import Any
 
 __all__ = ('EventQueue',)
 
-Event = tuple[Any, Callable[..., Any], tuple[Any, ...]]
+Event = tuple[Any, int, Callable[..., Any], tuple[Any, ...]]
 
 
 class EventQueue:
     """Callbacks and reports of one connection, each with its channel, in order.
+
+    What a channel added before it lost its state (it has another *incarnation*
+    then) is passed over: the broker has taken those deliveries back.
 
     A callback is a user's. A report raises an error that no call is waiting
     for: only ``drain_events`` runs it. Thread-safe.
@@ -78,20 +81,9 @@ class EventQueue:
         args: tuple[Any, ...],
     ) -> None:
         if self._inbound_thread == threading.get_ident():
-            events.append((channel, callback, args))
+            events.append((channel, channel.incarnation, callback, args))
         else:
             callback(*args)
-
-    def drop(self, channel: Any) -> None:
-        """Forget what concerns a channel: the broker has taken its deliveries back."""
-        for events in (self._callbacks, self._reports):
-            for _ in range(len(events)):
-                try:
-                    event = events.popleft()
-                except IndexError:  # another thread has run the rest meanwhile
-                    break
-                if event[0] is not channel:
-                    events.append(event)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -100,10 +92,10 @@ class EventQueue:
 
     def run_next(self) -> bool:
         """Run the next callback; whether there was one."""
-        try:
-            _, callback, args = self._callbacks.popleft()
-        except IndexError:
+        event = self._next(self._callbacks)
+        if event is None:
             return False
+        _, _, callback, args = event
         me = threading.get_ident()
         nested = me in self._threads_in_callback
         self._threads_in_callback.add(me)
@@ -116,12 +108,22 @@ class EventQueue:
 
     def raise_next(self) -> bool:
         """Raise the next error; whether there was a report, for it may be out of date."""
-        try:
-            _, report, args = self._reports.popleft()
-        except IndexError:
+        event = self._next(self._reports)
+        if event is None:
             return False
+        _, _, report, args = event
         report(*args)
         return True
+
+    @staticmethod
+    def _next(events: deque[Event]) -> Event | None:
+        while True:
+            try:
+                event = events.popleft()
+            except IndexError:
+                return None
+            if event[0].incarnation == event[1]:
+                return event
 
     def note_drainer(self, polls: bool) -> None:
         """This thread drains the connection; *polls* when it won't wait for frames."""

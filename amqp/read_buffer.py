@@ -94,6 +94,20 @@ class ReadBuffer:
             self._start = self._end = 0
         return frame_type, channel, payload
 
+    def has_frame(self) -> bool:
+        """Whether `next_frame` has something to say: a frame, or an error."""
+        if self._large is not None:
+            return self._received == len(self._large)
+        available = self._end - self._start
+        if available < HEADER_SIZE:
+            return False
+        frame_type, _, size = _header.unpack_from(self._data, self._start)
+        return (
+            available >= size + FRAME_OVERHEAD
+            or frame_type not in FRAME_TYPES
+            or size + FRAME_OVERHEAD > self.frame_max
+        )
+
     def space(self, greedy: bool) -> memoryview:
         """Where the next bytes go, to be filled from its start.
 

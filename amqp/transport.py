@@ -129,9 +129,10 @@ class _AbstractTransport:
         #: Seconds that the peer may take no byte at all, where neither the
         #: caller nor ``write_timeout`` sets a limit; None: for ever.
         self.stall_timeout: float | None = None
-        #: Whether octets were lost, or a frame was sent in part: the stream is
-        #: out of step for good.
-        self.torn = False
+        #: Whether octets that came were lost, and whether a frame was sent in
+        #: part: that direction of the stream is out of step for good.
+        self.read_torn = False
+        self.write_torn = False
         # What others set with sock.settimeout() or having_timeout().
         self._ambient_timeout: float | None = None
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
@@ -252,14 +253,18 @@ class _AbstractTransport:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
         return bool(self._read_buffer)
 
+    def has_frame(self) -> bool:
+        """Whether `read_frame` would return at once, without asking the kernel.
+
+        For the thread that reads.
+        """
+        return self._read_buffer.has_frame()
+
     def _peek(self) -> bytes | None:
         """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
-        sock = self.sock
-        if sock is None:
-            return b''
         try:
             # The plain socket's recv, for an SSLSocket's takes no flags.
-            return socket.socket.recv(sock, 1, socket.MSG_PEEK)
+            return socket.socket.recv(self._usable_socket(), 1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -287,7 +292,8 @@ class _AbstractTransport:
         The lowest of *timeouts* and of what others have set on the socket by
         ``settimeout``, as Celery does.
         """
-        self._usable_socket()
+        if self.sock is not None:
+            self._adopt_timeout(self.sock)
         limits = [each for each in (*timeouts, self._ambient_timeout) if each is not None]
         return min(limits, default=None)
 
@@ -295,11 +301,15 @@ class _AbstractTransport:
         sock = self.sock
         if sock is None or self._closed:
             raise ConnectionAbortedError(errno.ECONNABORTED, 'the connection is closed')
+        self._adopt_timeout(sock)
+        return sock
+
+    def _adopt_timeout(self, sock: socket.socket) -> None:
+        """Make a timeout that others have set on the socket one of ours."""
         timeout = sock.gettimeout()
         if timeout != 0.0:
             self._ambient_timeout = timeout
             sock.settimeout(0.0)
-        return sock
 
     def _wait(self, want: int, deadline: Deadline, overdue: str) -> None:
         """Wait until the socket is ready; ``socket.timeout`` at the deadline."""
@@ -369,7 +379,7 @@ class _AbstractTransport:
             except OSError as exc:
                 raise _lost(exc) from exc
             except BaseException:
-                self.torn = self.torn or in_doubt
+                self.read_torn = self.read_torn or in_doubt
                 raise
             if count == 0:
                 raise ConnectionResetError(errno.ECONNRESET, 'the peer closed the connection')
@@ -402,7 +412,7 @@ class _AbstractTransport:
             deadline = Deadline(self.patience(self.write_timeout), time.monotonic())
         self._acquire_write_lock(deadline)
         try:
-            if self.torn:
+            if self.write_torn:
                 raise RecoverableConnectionError('an earlier frame was cut off half-way')
             self._send_all(_gathered(parts), deadline)
         finally:
@@ -439,7 +449,7 @@ class _AbstractTransport:
         except BaseException as exc:
             if not begun:
                 raise
-            self.torn = True
+            self.write_torn = True
             if isinstance(exc, TimeoutError):
                 raise RecoverableConnectionError(
                     f'a write stopped half-way: {exc} ({sent} octets of it had left)'
@@ -612,6 +622,17 @@ class SSLTransport(_AbstractTransport):
         """As for TCP; bytes decrypted and not read yet count too."""
         sock: Any = self.sock
         return bool(self._read_buffer) or (sock is not None and sock.pending() > 0)
+
+    def has_frame(self) -> bool:
+        """As for TCP; what OpenSSL has decrypted counts too."""
+        buffer = self._read_buffer
+        sock: Any = self.sock
+        while not buffer.has_frame():
+            pending = 0 if sock is None else sock.pending()
+            if not pending:
+                return False
+            self._receive(Deadline(0, time.monotonic()), greedy=False)
+        return True
 
     def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
         import ssl
