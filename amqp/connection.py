@@ -34,7 +34,6 @@ from .channel_ids import ChannelIds
 from .deadline import Deadline
 from .events import EventQueue
 from .exceptions import (
-    AMQPError,
     Blocked,
     ChannelError,
     ChannelNotOpen,
@@ -48,11 +47,11 @@ from .exceptions import (
     UnexpectedFrame,
     error_for_code,
 )
+from .frame_reader import FATAL_ERRORS, FrameReader
 from .handshake import DEFAULT_CHANNEL_MAX, Handshake
 from .heartbeat import Heartbeat
 from .method_framing import FrameHandler, FrameWriter, frame_handler, frame_writer
 from .method_framing import frame_writer as _frame_writer
-from .reader_role import ReaderRole
 from .states import (
     CONNECTION_TRANSITIONS,
     ConnectionEvent,
@@ -82,9 +81,6 @@ LOOK_LIMIT = 100
 BACKLOG_LIMIT = 10_000
 
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
-
-#: Where they come from reading or writing, that is over.
-FATAL_ERRORS = (OSError, AMQPError)
 
 
 def __getattr__(name: str) -> Any:
@@ -249,14 +245,14 @@ class Connection(AbstractChannel):
         self._heartbeat = Heartbeat(0, 0.0)
         self._blocked_reason: str | None = None
         self._channel_ids = ChannelIds(self.channel_max)
-        self._frames_taken = 0
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
         self._events = EventQueue()
+        self._reader = FrameReader(self, self._events)
         self._fork_generation = fork_generation()
-        own_drain = type(self).drain_events is Connection.drain_events
-        self._drain_overridden = not own_drain
+        # Subclasses that read in their own way are asked each time.
+        self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
         super().__init__(self, 0)
 
@@ -547,7 +543,7 @@ class Connection(AbstractChannel):
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
         while not self._events.run_next() and not self._events.raise_next():
-            if self._advance(self._events.pending, deadline, greedy=True):
+            if self._reader.advance(self._events.pending, deadline, greedy=True):
                 if not self._events.run_next():
                     self._events.raise_next()
                 return
@@ -557,14 +553,7 @@ class Connection(AbstractChannel):
 
         Its callbacks are left to `drain_events`.
         """
-        deadline = Deadline(timeout, time.monotonic())
-        if not self._role.take_or_wait(self._is_lost, deadline):
-            self._check_usable()
-            return False
-        try:
-            return self._take_frame(deadline, greedy=False)
-        finally:
-            self._role.step_down()
+        return self._reader.read_one(Deadline(timeout, time.monotonic()))
 
     def on_inbound_method(
         self, channel_id: int, method_sig: MethodSig, payload: bytes, content: Any
@@ -578,104 +567,20 @@ class Connection(AbstractChannel):
         else:
             channel.dispatch_method(method_sig, payload, content)
 
+    def _wait_until(self, ready: Callable[[], bool], deadline: Deadline) -> None:
+        """Handle what comes until *ready*; ``socket.timeout`` at the deadline."""
+        if not self._drain_overridden:
+            self._reader.wait_until(ready, deadline)
+            return
+        while not ready():
+            self.drain_events(timeout=deadline.remaining(time.monotonic()))
+
     def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
         """Act upon a method on channel 0."""
         try:
             super().dispatch_method(method_sig, payload, content)
         except IllegalTransition as exc:
             raise UnexpectedFrame(str(exc), method_sig) from exc
-
-    def _wait_until(self, ready: Callable[[], bool], deadline: Deadline) -> None:
-        """Handle what comes until *ready*; ``socket.timeout`` at the deadline."""
-        while not ready():
-            if self._drain_overridden:
-                self.drain_events(timeout=deadline.remaining(time.monotonic()))
-            elif not self._events.may_run_here() or not self._events.run_next():
-                self._advance(ready, deadline, greedy=False)
-        if not self._drain_overridden:
-            self._leave_nothing_unseen()
-
-    def _advance(self, ready: Callable[[], bool], deadline: Deadline, greedy: bool) -> bool:
-        """Read one method as the reader, or wait for another reader; whether it was us."""
-        if not self._role.take_or_wait(lambda: ready() or self._is_lost(), deadline):
-            self._check_usable()
-            return False
-        try:
-            if ready():
-                return False
-            while not self._read_frame(deadline, greedy):
-                pass
-            return True
-        finally:
-            self._role.step_down()
-
-    def _read_frame(self, deadline: Deadline, greedy: bool) -> bool:
-        if self._read_overridden:
-            return self.blocking_read(deadline.remaining(time.monotonic()))
-        return self._take_frame(deadline, greedy)
-
-    def _take_frame(self, deadline: Deadline, greedy: bool) -> bool:
-        """Read one frame and act upon it; whether it completed a method.
-
-        An exception that falls between the two, a signal handler's say, would
-        lose the frame: the count tells, and the connection is broken then.
-        """
-        transport = self._usable_transport()
-        try:
-            frame = self._next_frame(transport, deadline, greedy)
-            with self._events.collecting():
-                completed = self.on_inbound_frame(frame)
-            self._frames_taken += 1
-            return completed
-        except BaseException as exc:
-            whole = not transport.read_torn and transport.frames_read == self._frames_taken
-            if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
-                raise
-            raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
-
-    def _next_frame(
-        self, transport: _AbstractTransport, deadline: Deadline, greedy: bool
-    ) -> tuple[int, int, bytes]:
-        """The next frame; heartbeats are kept up while it doesn't come."""
-        while True:
-            look = deadline.no_later_than(self._heartbeat.next_look())
-            try:
-                return transport.read_frame(look, greedy)
-            except TimeoutError:
-                if look is deadline or not look.expired(time.monotonic()):
-                    raise
-                self._keep_heartbeat(transport)
-
-    def _leave_nothing_unseen(self) -> None:
-        """Handle whole frames that have left the kernel: an event loop can't see them.
-
-        They are there after a wait over TLS, and where a drain read further
-        than it dispatched. Within a callback they are left to the drain that
-        called it.
-        """
-        while self._events.may_run_here():
-            if self._events.run_next():
-                continue
-            if not self._look(1, kernel=False):
-                return
-
-    def _look(self, limit: int, kernel: bool = True) -> int:
-        """Take in methods that are there, at most *limit*; their number.
-
-        :param kernel: whether to ask the kernel for more.
-        """
-        if not self._role.try_take():
-            return 0
-        count = 0
-        try:
-            now = Deadline(0, time.monotonic())
-            while count < limit and (kernel or self._usable_transport().has_frame()):
-                count += self._read_frame(now, greedy=False)
-        except TimeoutError:
-            pass  # nothing more is there
-        finally:
-            self._role.step_down()
-        return count
 
     # -- writing
 
@@ -705,7 +610,9 @@ class Connection(AbstractChannel):
             ):
                 raise  # not an octet was sent
             if isinstance(exc, OSError):
-                self._look(LOOK_LIMIT)  # raises what the broker said before it went, if it did
+                self._reader.look(
+                    LOOK_LIMIT
+                )  # raises what the broker said before it went, if it did
             raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
 
     def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
@@ -718,8 +625,8 @@ class Connection(AbstractChannel):
         now = time.monotonic()
         if now >= self._next_look or self._usable_transport().holds_data():
             if len(self._events) < BACKLOG_LIMIT:
-                self._look(LOOK_LIMIT)
-                self._leave_nothing_unseen()
+                self._reader.look(LOOK_LIMIT)
+                self._reader.leave_nothing_unseen()
             self._next_look = now + LOOK_INTERVAL
             self._check_usable()
         if self._blocked_reason is not None or not channel.active:
@@ -909,13 +816,13 @@ class Connection(AbstractChannel):
         self._callbacks.clear()
         self.connection = None
         self._events.clear()
-        self._role.wake_all()
+        self._reader.wake_all()
 
     def _give_up_channels(self) -> None:
         for channel in list(self.channels.values()):
             if channel is not self:
                 channel._lose_state(self._lost_error())
-        self._role.wake_all()
+        self._reader.wake_all()
 
     def _is_lost(self) -> bool:
         return self._cause is not None
@@ -927,7 +834,7 @@ class Connection(AbstractChannel):
         super()._renew_locks()
         self._ids_lock = threading.Lock()
         self._cause_lock = threading.Lock()
-        self._role = ReaderRole()
+        self._reader.renew_role()
         for channel in list(self.channels.values()):
             if channel is not self:
                 channel._renew_locks()

@@ -61,6 +61,10 @@ class EventQueue:
         finally:
             self._inbound_thread = outer
 
+    def is_collecting_here(self) -> bool:
+        """Whether this thread is within `collecting`."""
+        return self._inbound_thread == threading.get_ident()
+
     def add(self, channel: Any, callback: Callable[..., Any], *args: Any) -> None:
         """Have a callback run later; at once outside of `collecting`.
 
@@ -80,7 +84,7 @@ class EventQueue:
         callback: Callable[..., Any],
         args: tuple[Any, ...],
     ) -> None:
-        if self._inbound_thread == threading.get_ident():
+        if self.is_collecting_here():
             events.append((channel, channel.incarnation, callback, args))
         else:
             callback(*args)
