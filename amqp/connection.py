@@ -609,10 +609,9 @@ class Connection(AbstractChannel):
                 isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
             ):
                 raise  # not an octet was sent
-            if isinstance(exc, OSError):
-                self._reader.look(
-                    LOOK_LIMIT
-                )  # raises what the broker said before it went, if it did
+            if isinstance(exc, OSError) and not self._events.is_collecting_here():
+                # If the broker said why before it went, this raises it.
+                self._reader.look(LOOK_LIMIT)
             raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
 
     def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
