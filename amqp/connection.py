@@ -243,6 +243,7 @@ class Connection(AbstractChannel):
         self._on_inbound_frame: FrameHandler | None = None
         self._frame_writer: FrameWriter | None = None
         self._heartbeat = Heartbeat(0, 0.0)
+        self._prev_sent = self._prev_recv = 0
         self._blocked_reason: str | None = None
         self._channel_ids = ChannelIds(self.channel_max)
         # A maker that a caller brings knows no timeout.
@@ -362,12 +363,12 @@ class Connection(AbstractChannel):
     @property
     def prev_sent(self) -> int:
         """Octets sent until the last look at the heartbeat."""
-        return self._heartbeat.bytes_sent
+        return self._prev_sent
 
     @property
     def prev_recv(self) -> int:
         """Octets received until the last look at the heartbeat."""
-        return self._heartbeat.bytes_recv
+        return self._prev_recv
 
     @property
     def last_heartbeat_sent(self) -> float:
@@ -690,7 +691,9 @@ class Connection(AbstractChannel):
     def _keep_heartbeat(self, transport: _AbstractTransport) -> None:
         now = time.monotonic()
         heartbeat = self._heartbeat
-        heartbeat.observe(now, transport.bytes_sent, transport.bytes_recv)
+        heartbeat.last_sent = max(heartbeat.last_sent, transport.sent_at)
+        heartbeat.last_received = max(heartbeat.last_received, transport.received_at)
+        self._prev_sent, self._prev_recv = transport.bytes_sent, transport.bytes_recv
         if heartbeat.peer_is_dead(now):
             if not transport.data_is_waiting():
                 raise ConnectionForced('Too many heartbeats missed')

@@ -1,8 +1,7 @@
 """Heartbeat arithmetic (specification 4.2.7).
 
 Any octet sent stands for a heartbeat sent, and any octet received for one
-received. So nothing is noted down when a frame passes: at each look the
-transport's byte counters are compared with those of the look before.
+received: the transport notes when.
 """
 
 from __future__ import annotations
@@ -32,26 +31,18 @@ class Heartbeat:
     """When to send a heartbeat, and when to give the peer up.
 
     :param interval: the negotiated interval in seconds; 0 turns all of it off.
-    :param now: the present, from a monotonic clock.
+    :param now: the present, in monotonic seconds.
+
+    Set ``last_sent`` and ``last_received`` to when any octet last went or
+    came, before asking.
     """
 
-    __slots__ = ('bytes_recv', 'bytes_sent', 'interval', 'last_received', 'last_sent')
+    __slots__ = ('interval', 'last_received', 'last_sent')
 
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
         self.last_sent = now
         self.last_received = now
-        self.bytes_sent = 0
-        self.bytes_recv = 0
-
-    def observe(self, now: float, bytes_sent: int, bytes_recv: int) -> None:
-        """Take traffic since the last look for a sign of life at *now*."""
-        if bytes_sent != self.bytes_sent:
-            self.bytes_sent = bytes_sent
-            self.last_sent = now
-        if bytes_recv != self.bytes_recv:
-            self.bytes_recv = bytes_recv
-            self.last_received = now
 
     def must_send(self, now: float) -> bool:
         """Whether our side has been silent for half an interval."""

@@ -126,6 +126,9 @@ class _AbstractTransport:
         #: Octets received and sent.
         self.bytes_recv = 0
         self.bytes_sent = 0
+        #: When any last were, in monotonic seconds.
+        self.received_at = 0.0
+        self.sent_at = 0.0
         #: Seconds that the peer may take no byte at all, where neither the
         #: caller nor ``write_timeout`` sets a limit; None: for ever.
         self.stall_timeout: float | None = None
@@ -369,6 +372,7 @@ class _AbstractTransport:
                 if count > 0:
                     buffer.received(count)
                     self.bytes_recv += count
+                    self.received_at = time.monotonic()
                     return
                 in_doubt = False
             except InterruptedError:
@@ -376,7 +380,7 @@ class _AbstractTransport:
                 if self.raise_on_initial_eintr and not buffer:
                     raise TimeoutError('interrupted before a frame began') from None
                 continue
-            except OSError as exc:
+            except TimeoutError as exc:
                 raise _lost(exc) from exc
             except BaseException:
                 self.read_torn = self.read_torn or in_doubt
@@ -437,7 +441,7 @@ class _AbstractTransport:
                     count = self._send(sock, parts)
                 except InterruptedError:
                     continue
-                except OSError as exc:
+                except TimeoutError as exc:
                     raise _lost(exc) from exc
                 if count < 0:
                     begun = sent > 0 or self._holds_unsent()
@@ -445,6 +449,7 @@ class _AbstractTransport:
                     continue
                 sent += count
                 self.bytes_sent += count
+                self.sent_at = time.monotonic()
                 _drop_sent(parts, count)
         except BaseException as exc:
             if not begun:
@@ -798,12 +803,9 @@ def _drop_sent(parts: list[Buffer], count: int) -> None:
         parts[0] = memoryview(parts[0])[count:]
 
 
-def _lost(exc: OSError) -> OSError:
-    """A socket's error as one that cannot pass for an expired wait.
+def _lost(exc: TimeoutError) -> OSError:
+    """The kernel's ETIMEDOUT as an error that cannot pass for an expired wait (py-amqp#186).
 
-    The kernel's ETIMEDOUT and Python's own timeouts share a class
-    (py-amqp#186); no wait of ours is made by the socket.
+    No wait of ours is made by the socket.
     """
-    if isinstance(exc, TimeoutError):
-        return ConnectionAbortedError(exc.errno or errno.ETIMEDOUT, f'connection lost: {exc}')
-    return exc
+    return ConnectionAbortedError(exc.errno or errno.ETIMEDOUT, f'connection lost: {exc}')
