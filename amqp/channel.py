@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from vine import ensure_promise
+from vine import ensure_promise, promise
 
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig, Reply
@@ -254,6 +254,7 @@ class Channel(AbstractChannel):
         self._lose_state(connection._lost_error())
         self.events.clear()
         self._callbacks.clear()
+        self.on_open = promise()
         self.__dict__.pop('basic_publish', None)
 
     # -- sending and taking in

@@ -24,7 +24,7 @@ from copy import copy
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vine import ensure_promise
+from vine import ensure_promise, promise
 
 from . import sasl, spec
 from ._version import __version__
@@ -816,6 +816,7 @@ class Connection(AbstractChannel):
         # Without a cycle, so that a lost connection is freed at once.
         self.channels.clear()
         self._callbacks.clear()
+        self.on_open = self.on_tune_ok = promise()
         self.connection = None
         self._events.clear()
         self._reader.wake_all()

@@ -8,6 +8,7 @@ kept up by whoever waits for the socket.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,8 @@ class FrameReader:
     """
 
     def __init__(self, connection: Any, events: EventQueue) -> None:
-        self._connection = connection
+        # Weak, for a lost connection is freed at once: see `Connection.collect`.
+        self._connection: Callable[[], Any] = weakref.ref(connection)
         self._events = events
         self._frames_taken = 0
         self._role = ReaderRole()
@@ -55,7 +57,7 @@ class FrameReader:
 
     def advance(self, ready: Callable[[], bool], deadline: Deadline, greedy: bool) -> bool:
         """Read one method, or wait until another thread has; whether it was this one."""
-        connection = self._connection
+        connection = self._connection()
         if not self._role.take_or_wait(lambda: ready() or connection._is_lost(), deadline):
             connection._usable_transport()
             return False
@@ -70,7 +72,7 @@ class FrameReader:
 
     def read_one(self, deadline: Deadline) -> bool:
         """Read one frame; whether it completed a method."""
-        connection = self._connection
+        connection = self._connection()
         if not self._role.take_or_wait(connection._is_lost, deadline):
             connection._usable_transport()
             return False
@@ -100,7 +102,7 @@ class FrameReader:
         count = 0
         try:
             now = Deadline(0, time.monotonic())
-            transport = self._connection._usable_transport()
+            transport = self._connection()._usable_transport()
             while count < limit and (kernel or transport.has_frame()):
                 count += self._read_frame(now, greedy=False)
         except TimeoutError:
@@ -110,7 +112,7 @@ class FrameReader:
         return count
 
     def _read_frame(self, deadline: Deadline, greedy: bool) -> bool:
-        connection = self._connection
+        connection = self._connection()
         if connection._read_overridden:
             completed: bool = connection.blocking_read(deadline.remaining(time.monotonic()))
             return completed
@@ -122,7 +124,7 @@ class FrameReader:
         An exception that falls between the two, a signal handler's say, would
         lose the frame: the count tells, and the connection is broken then.
         """
-        connection = self._connection
+        connection = self._connection()
         transport = connection._usable_transport()
         try:
             frame = self._next_frame(transport, deadline, greedy)
@@ -140,7 +142,7 @@ class FrameReader:
         self, transport: _AbstractTransport, deadline: Deadline, greedy: bool
     ) -> tuple[int, int, bytes]:
         """The next frame; heartbeats are kept up while it doesn't come."""
-        connection = self._connection
+        connection = self._connection()
         while True:
             look = deadline.no_later_than(connection._heartbeat.next_look())
             try:

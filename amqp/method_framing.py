@@ -75,16 +75,18 @@ class _Inbound:
         self._callback = callback
         self._content_methods = content_methods
         self._awaited: dict[int, Message] = {}
-        self._handlers = {
-            FRAME_METHOD: self._on_method,
-            FRAME_HEADER: self._on_header,
-            FRAME_BODY: self._on_body,
-            FRAME_HEARTBEAT: self._on_heartbeat,
-        }
 
     def on_frame(self, frame: tuple[int, int, bytes]) -> bool:
         frame_type, channel, payload = frame
-        return self._handlers[frame_type](channel, payload)
+        if frame_type == FRAME_METHOD:
+            return self._on_method(channel, payload)
+        if frame_type == FRAME_HEADER:
+            return self._on_header(channel, payload)
+        if frame_type == FRAME_BODY:
+            return self._on_body(channel, payload)
+        if channel:
+            raise FrameError(f'heartbeat on channel {channel}')
+        return False
 
     def _on_method(self, channel: int, payload: bytes) -> bool:
         if len(payload) < 4:
@@ -132,11 +134,6 @@ class _Inbound:
             )
         message.inbound_body(payload)
         return self._complete(channel, message)
-
-    def _on_heartbeat(self, channel: int, _payload: bytes) -> bool:
-        if channel:
-            raise FrameError(f'heartbeat on channel {channel}')
-        return False
 
     def _complete(self, channel: int, message: Message) -> bool:
         if not message.ready:

@@ -225,8 +225,10 @@ def _key_path(parents: list[Any], keyed: bool, key: Any) -> str:
         if not named:
             path += f'[{name}]'
         else:
+            if isinstance(name, bytes):
+                name = name.decode('utf-8', 'replace')
             # The type's own: a subclass may print as anything (an enum member, say).
-            text = str.__str__(name) if isinstance(name, str) else ascii(name)
+            text = str.__str__(name) if isinstance(name, str) else f'<{type(name).__name__}>'
             path += ('.' if path else '') + (text if len(text) <= 64 else text[:61] + '...')
     return path
 
