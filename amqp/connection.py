@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import copy
-from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vine import ensure_promise, promise
@@ -215,7 +214,7 @@ class Connection(AbstractChannel):
         self.channel_max = DEFAULT_CHANNEL_MAX if channel_max is None else channel_max
         self.frame_max = DEFAULT_FRAME_MAX if frame_max is None else frame_max
         #: Seconds: what we ask for, what the broker proposes, what holds.
-        self.client_heartbeat = float(ceil(heartbeat or 0))
+        self.client_heartbeat = heartbeat or 0
         self.server_heartbeat: int | None = None
         self.heartbeat: float | None = None
         self.confirm_publish = confirm_publish
@@ -232,7 +231,7 @@ class Connection(AbstractChannel):
         self.version_major = 0
         self.version_minor = 0
         self.server_properties: dict[str, Any] = {}
-        self.mechanisms: list[str] = []
+        self.mechanisms: list[bytes] = []
         self.locales: list[str] = []
         #: Channels by number; 0 is this connection.
         self.channels: dict[int, Any] = {}

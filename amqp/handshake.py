@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 from . import sasl, spec
@@ -57,7 +58,7 @@ class Handshake:
         connection.version_major = version_major
         connection.version_minor = version_minor
         connection.server_properties = server_properties
-        connection.mechanisms = words(mechanisms)
+        connection.mechanisms = [name.encode() for name in words(mechanisms)]
         connection.locales = words(locales)
         properties = connection.client_properties
         properties['capabilities'] = agreed_capabilities(
@@ -68,22 +69,22 @@ class Handshake:
         mechanism, response = self._authenticate()
         self._send(spec.Connection.StartOk, (properties, mechanism, response, connection.locale))
 
-    def _authenticate(self) -> tuple[str, bytes]:
+    def _authenticate(self) -> tuple[bytes, bytes]:
         """The first mechanism of the broker's list that works here, and its response."""
         offered = self._connection.mechanisms
         known = {each.mechanism: each for each in reversed(self._connection.authentication)}
         for name in offered:
-            mechanism = known.get(name.encode())
+            mechanism = known.get(name)
             if mechanism is None:
                 continue
             response = mechanism.start(self._connection)
             if response is not NotImplemented:
                 self._mechanism = mechanism
                 return name, response
-        names = ', '.join(name.decode() for name in known if name)
+        theirs = b', '.join(offered).decode()
+        ours = b', '.join(name for name in known if name).decode()
         raise ConnectionError(
-            'no authentication mechanism in common: '
-            f'the broker offers {", ".join(offered)}; we know {names}'
+            f'no authentication mechanism in common: the broker offers {theirs}; we know {ours}'
         )
 
     def _on_secure(self, challenge: str | bytes) -> None:
@@ -109,7 +110,7 @@ class Handshake:
         transport.set_frame_max(largest_frame_accepted(frame_max, connection.max_message_size))
         if interval:
             transport.stall_timeout = 2 * interval
-        self._send(spec.Connection.TuneOk, (channel_max, frame_max, int(interval)))
+        self._send(spec.Connection.TuneOk, (channel_max, frame_max, ceil(interval)))
         connection._events.add(connection, connection.on_tune_ok, connection)
         self._send(spec.Connection.Open, (connection.virtual_host, '', False))
 

@@ -22,9 +22,9 @@ def negotiated_interval(client: float, server: float) -> float:
     """
     if not client:
         return 0
-    if not server:
-        return client
-    return min(client, server)
+    # The protocol knows whole seconds: a peer that was told 1 sends each 0.5.
+    client = max(client, 1)
+    return min(client, server) if server else client
 
 
 class Heartbeat:
