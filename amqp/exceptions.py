@@ -196,7 +196,7 @@ class Blocked(RecoverableConnectionError):
 
 
 class ConsumerCancelled(RecoverableConnectionError):
-    """The broker cancelled a consumer which has no `on_cancel` callback."""
+    """The broker cancelled a consumer which has no ``on_cancel`` callback."""
 
 
 class RPCTimeout(RecoverableChannelError):
@@ -213,7 +213,7 @@ class ContentTooLarge(RecoverableChannelError):
 
 
 class NoRoute(ChannelError):
-    """no-route: a mandatory message reached no queue; `message` is that message.
+    """no-route: a mandatory message reached no queue; ``message`` is that message.
 
     Neither recoverable nor irrecoverable: the channel stays open, and whether another attempt
     helps depends on who creates the queue.
@@ -292,7 +292,7 @@ class FrameSyntaxError(IrrecoverableConnectionError):
 class EncodeError(FrameSyntaxError, ValueError):
     """A value cannot be put on the wire; nothing was sent and the connection is as it was.
 
-    `position` is the index of the argument at fault, where one is known.
+    ``position`` is the index of the argument at fault, where one is known.
     """
 
     # The base's code, not a registration of its own: a peer's 502 is a FrameSyntaxError.
@@ -347,5 +347,5 @@ def error_for_code(
     method: _Sig | None,
     default: type[AMQPError],
 ) -> AMQPError:
-    """Return an error of the class registered for `code`, else of `default`."""
+    """Return an error of the class registered for *code*, else of *default*."""
     return ERROR_MAP.get(code, default)(text, method, reply_code=code)

@@ -49,9 +49,9 @@ def linux_version(release: str) -> tuple[int, ...]:
 
 
 def known_tcp_opts(name: str, version: tuple[int, ...] = ()) -> set[str]:
-    """Return the names of the TCP options of platform `name` (as in `sys.platform`).
+    """Return the names of the TCP options of platform *name*, as in ``sys.platform``.
 
-    `version` is the kernel's and matters on Linux only; unknown platforms have TCP_NODELAY.
+    *version* is the kernel's and matters on Linux only; unknown platforms have TCP_NODELAY.
     """
     for prefix, options in TCP_OPTS_BY_PLATFORM.items():
         if name.startswith(prefix):

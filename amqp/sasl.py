@@ -1,7 +1,7 @@
 """Authentication mechanisms, one class each (SASL, as AMQP 0-9-1 §4.2.2 uses it).
 
-A mechanism has a name, the bytes `mechanism`, and answers twice: `start` gives the first response,
-or NotImplemented where it cannot be used here; `respond` answers a further challenge of the broker.
+A mechanism has a name, the bytes ``mechanism``, and answers twice: ``start`` gives the first response,
+or NotImplemented where it cannot be used here; ``respond`` answers a further challenge of the broker.
 Instances hold passwords and never show them in their repr.
 """
 
@@ -101,10 +101,10 @@ class RAW(SASL):
 
 
 class GSSAPI(SASL):
-    """Kerberos (RFC 4752), by the package `gssapi`, which is imported when it is used.
+    """Kerberos (RFC 4752), by the package gssapi, which is imported when it is used.
 
-    `client_name` chooses among the credentials there are. The broker's name is `service` at the
-    connection's host, or, with `rdns`, at what its address resolves back to. With `fail_soft` a
+    *client_name* chooses among the credentials there are. The broker's name is *service* at the
+    connection's host, or, with *rdns*, at what its address resolves back to. With *fail_soft* a
     missing package or a failing GSSAPI lets another mechanism be tried.
     """
 

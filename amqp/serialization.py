@@ -235,7 +235,7 @@ def _key_path(parents: list[Any], keyed: bool, key: Any) -> str:
 
 # One branch for each kind of value: calls would cost more than all the rest.
 def _encode_container(container: Any, out: bytearray) -> None:  # noqa: C901
-    """Append a table or an array to `out`, its length first, without a tag."""
+    """Append a table or an array to *out*, its length first, without a tag."""
     parents: list[Any] = []
     start = len(out)
     out += b'\x00\x00\x00\x00'
@@ -300,21 +300,21 @@ def _encode_array(value: Any, out: bytearray) -> None:
 
 
 def _write_table(d: Any, write: _Write, bits: Any) -> None:  # noqa: ARG001
-    """Write a table with its length; `bits` is not used."""
+    """Write a table with its length; *bits* is not used."""
     out = bytearray()
     _encode_table(d, out)
     write(bytes(out))
 
 
 def _write_array(list_: Any, write: _Write, bits: Any) -> None:  # noqa: ARG001
-    """Write an array with its length; `bits` is not used."""
+    """Write an array with its length; *bits* is not used."""
     out = bytearray()
     _encode_array(list_, out)
     write(bytes(out))
 
 
 def _write_item(v: Any, write: _Write, bits: Any) -> None:  # noqa: ARG001
-    """Write one value as it stands in a table: its tag, then itself; `bits` is not used."""
+    """Write one value as it stands in a table: its tag, then itself; *bits* is not used."""
     if v is None:
         write(b'V')
     elif isinstance(v, (dict, list, tuple)):
@@ -372,13 +372,13 @@ def _argument_encoder(letter: str) -> _Encoder:
 
 
 def dumps(format: str, values: Sequence[Any]) -> bytes:  # noqa: C901 (as _encode_container)
-    """Encode `values`, one for each letter of `format`.
+    """Encode *values*, one for each letter of *format*.
 
     Letters: b bit (by truth; neighbours share octets, the first in the lowest bit), o octet,
     B short, l long, L longlong (all unsigned), s short string, S and x long string, F table,
     A array, T timestamp. None is empty for s, S, x, F and A.
 
-    Raises `EncodeError`, whose `position` is the index of the value at fault.
+    Raises `EncodeError`, whose ``position`` is the index of the value at fault.
     """
     if len(values) != len(format):
         raise EncodeError(f'format {format!r} takes {len(format)} values, not {len(values)}')
@@ -488,7 +488,7 @@ def _past_end(what: str, offset: int, end: int) -> FrameSyntaxError:
 
 
 def _to_bytes(buf: _Bytes, offset: int) -> bytes:
-    """Return `buf` as bytes, which are copied if it is anything else; check `offset`."""
+    """Return *buf* as bytes, which are copied if it is anything else; check *offset*."""
     data = buf if type(buf) is bytes else bytes(buf)
     if not 0 <= offset <= len(data):
         raise FrameSyntaxError(f'offset {offset} is outside of {len(data)} bytes')
@@ -496,7 +496,7 @@ def _to_bytes(buf: _Bytes, offset: int) -> bytes:
 
 
 def _text(raw: bytes) -> str | bytes:
-    """Return text where `raw` is UTF-8, else `raw` itself."""
+    """Return text where *raw* is UTF-8, else *raw* itself."""
     try:
         return raw.decode('utf-8', 'surrogatepass')
     except UnicodeDecodeError:
@@ -512,7 +512,7 @@ def _decode_key(raw: bytes) -> str | bytes:
 
 
 def _decode_short(buf: bytes, offset: int, end: int) -> tuple[Any, int]:
-    """Decode the short string at `offset`; return it and where it ends."""
+    """Decode the short string at *offset*; return it and where it ends."""
     if offset >= end:
         raise _past_end('short string', offset, end)
     stop = offset + 1 + buf[offset]
@@ -522,7 +522,7 @@ def _decode_short(buf: bytes, offset: int, end: int) -> tuple[Any, int]:
 
 
 def _decode_long(buf: bytes, offset: int, end: int) -> tuple[bytes, int]:
-    """Decode the long string at `offset` to bytes; return them and where they end."""
+    """Decode the long string at *offset* to bytes; return them and where they end."""
     if offset + 4 > end:
         raise _past_end('long string', offset, end)
     size = _unpack_long(buf, offset)[0]
@@ -608,7 +608,7 @@ def _decode_scalar(tag: int, buf: bytes, offset: int, end: int) -> tuple[Any, in
 
 
 def _contents_end(buf: bytes, offset: int, end: int) -> int:
-    """Return where the table or array whose length stands at `offset` ends."""
+    """Return where the table or array whose length stands at *offset* ends."""
     if offset + 4 > end:
         raise _past_end('length of a table or an array', offset, end)
     size: int = _unpack_long(buf, offset)[0]
@@ -623,7 +623,7 @@ def _decode_container(  # noqa: C901 (as _encode_container)
     end: int,
     keyed: bool,
 ) -> tuple[Any, int]:
-    """Decode the table (`keyed`) or array whose length stands at `offset`."""
+    """Decode the table (*keyed*) or array whose length stands at *offset*."""
     parents: list[Any] = []
     end = _contents_end(buf, offset, end)
     offset += 4
@@ -703,9 +703,9 @@ def _decode_argument(letter: str, buf: bytes, offset: int, end: int) -> tuple[An
 
 
 def loads(format: str, buf: _Bytes, offset: int) -> tuple[list[Any], int]:
-    """Decode one value for each letter of `format` (see `dumps`); return them and the end's offset.
+    """Decode one value for each letter of *format* (see `dumps`); return them and the end's offset.
 
-    `buf` is copied unless it is bytes, so hand in one frame's payload rather than a long buffer.
+    *buf* is copied unless it is bytes, so hand in one frame's payload rather than a long buffer.
     Raises `FrameSyntaxError`.
     """
     data = _to_bytes(buf, offset)

@@ -1,6 +1,6 @@
 """Blocking TCP and TLS sockets that carry whole frames.
 
-The socket itself never blocks: every wait happens in `_wait`, with a deadline,
+The socket itself never blocks: every wait happens in one place, with a deadline,
 so that a timeout can fall between any two bytes without losing one, and TLS
 and plain sockets are one case. Nothing here knows of methods or channels.
 
@@ -98,7 +98,7 @@ class _AbstractTransport:
     :param read_timeout: seconds that a read without a deadline may wait.
     :param write_timeout: seconds that a write without a deadline may wait.
     :param socket_settings: ``{option: value}`` for the TCP level, by number
-        or by name, over `DEFAULT_SOCKET_SETTINGS`.
+        or by name, over the defaults (keepalive after 60 s, no delay).
     :param raise_on_initial_eintr: whether an interrupted system call ends a
         read that has no byte of a frame yet, as ``socket.timeout``.
     """

@@ -37,7 +37,7 @@ def bytes_to_str(s: bytes | str) -> str:
 
 
 def set_cloexec(fd: Any, cloexec: bool) -> None:
-    """Set or clear close-on-exec on a descriptor, or on an object that has a `fileno`."""
+    """Set or clear close-on-exec on a descriptor, or on an object that has a ``fileno``."""
     fileno = getattr(fd, 'fileno', None)
     os.set_inheritable(fd if fileno is None else fileno(), not cloexec)
 
