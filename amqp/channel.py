@@ -123,7 +123,6 @@ class Channel(AbstractChannel):
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
-        self._open_lock = threading.RLock()
         self._confirms_lock = threading.Lock()
 
     def _setup_listeners(self) -> None:
@@ -163,11 +162,31 @@ class Channel(AbstractChannel):
 
     def open(self) -> None:
         """Open the channel on the broker; nothing happens if it is open."""
-        with self._open_lock:
-            if self._state.state is ChannelState.OPEN:
+        while not self._begin_opening():
+            if self.is_open:
                 return
+            connection = self._usable_connection()
+            if self.is_closing:
+                raise RecoverableChannelError('the channel is closing', spec.Channel.Open)
+            deadline = Deadline(connection._reply_patience(), time.monotonic())
+            connection._wait_until(self._not_opening, deadline)
+        try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
+        except (EncodeError, TimeoutError):  # not an octet was sent
+            self._state.state = ChannelState.REOPENABLE
+            raise
         self.on_open(self)
+
+    def _begin_opening(self) -> bool:
+        """Whether it is this thread that opens the channel."""
+        with self._pending_lock:
+            if self._state.state not in (ChannelState.NEW, ChannelState.REOPENABLE):
+                return False
+            self._state.advance(ChannelEvent.SEND_OPEN)
+            return True
+
+    def _not_opening(self) -> bool:
+        return self._state.state is not ChannelState.OPENING
 
     def _on_open_ok(self, reserved: str = '') -> None:
         self._state.advance(ChannelEvent.RECV_OPEN_OK)
@@ -289,8 +308,6 @@ class Channel(AbstractChannel):
             with self._confirms_lock:
                 awaited = threading.get_ident() in self._awaiting_confirm
                 confirmation = self._confirms.publish(awaited)
-        elif sig == spec.Channel.Open:
-            self._state.advance(ChannelEvent.SEND_OPEN)
         elif sig == spec.Channel.Close:
             self._state.advance(ChannelEvent.SEND_CLOSE)
         try:

@@ -7,10 +7,9 @@ Threads
     others wait on a condition, not on the socket.
 
 Lock order
-    The reader's role, a channel's ``_open_lock``, its ``_send_lock``, the
-    transport's write lock. All others are leaves: nothing is acquired under
-    them. No thread waits for the role while it holds one of these, except for
-    ``_open_lock``, which no reader needs.
+    The reader's role, a channel's ``_send_lock``, the transport's write lock.
+    All others are leaves: nothing is acquired under them. No thread waits for
+    the role while it holds one of these.
 """
 
 from __future__ import annotations
