@@ -1,7 +1,8 @@
 """Authentication mechanisms, one class each (SASL, as AMQP 0-9-1 §4.2.2 uses it).
 
-A mechanism has a name, the bytes ``mechanism``, and answers twice: ``start`` gives the first response,
-or NotImplemented where it cannot be used here; ``respond`` answers a further challenge of the broker.
+A mechanism has a name, the bytes ``mechanism``, and answers twice: ``start`` gives the first
+response, or NotImplemented where it cannot be used here; ``respond`` answers a further challenge
+of the broker.
 Instances hold passwords and never show them in their repr.
 """
 
