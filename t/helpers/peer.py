@@ -31,6 +31,8 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from pamqp import commands, heartbeat
@@ -277,7 +279,7 @@ class Wire:
         view = memoryview(b''.join(parts))
         with self._send_lock:
             while view:
-                view = view[self._until(lambda: self.sock.send(view), 'the client to read') :]
+                view = view[self._until(partial(self.sock.send, view), 'the client to read') :]
 
     def heartbeat(self) -> None:
         """Send a heartbeat."""
@@ -320,7 +322,7 @@ class Wire:
         self.close()
 
     def close(self) -> None:
-        """Close the socket. A thread that waits on it is woken first: its poll would hold it open."""
+        """Close the socket. Who waits on it is woken first, for a poll holds it open."""
         with self._news:
             if not self.closed:
                 os.write(self._wake_write, b'x')
@@ -391,11 +393,9 @@ class Wire:
 
     def until_eof(self) -> None:
         """Read on until the client has closed its socket."""
-        while True:
-            try:
+        with suppress(EndOfStream):
+            while True:
                 self.next_frame()
-            except EndOfStream:
-                return
 
     def pause(self) -> None:
         """Have the `serve` loop stop reading: the client's writes will block before long."""
@@ -481,10 +481,9 @@ class Wire:
         if channel is not None and number != channel:
             raise PeerError(f'{kind.__name__} on channel {number}, not on {channel}')
         for name, value in fields.items():
-            if getattr(frame, name) != value:
-                raise PeerError(
-                    f'{kind.__name__}.{name} is {getattr(frame, name)!r}, not {value!r}'
-                )
+            found = getattr(frame, name)
+            if found != value:
+                raise PeerError(f'{kind.__name__}.{name} is {found!r}, not {value!r}')
         return frame
 
     def seen(self, kind: type, count: int = 1, channel: int | None = None) -> list[Frame]:

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import threading
+from contextlib import contextmanager, suppress
 
 import pytest
 import trustme
@@ -71,6 +72,15 @@ class Client:
         return start, tune
 
 
+@contextmanager
+def failing(error, match, **options):
+    """A peer whose script is going to fail."""
+    listener = Peer(**options)
+    yield listener
+    with pytest.raises(error, match=match):
+        listener.close()
+
+
 @pytest.fixture
 def peer():
     with Peer(patience=5) as listener:
@@ -103,7 +113,7 @@ def test_script_reads_like_a_transcript(peer):
     ],
 )
 def test_unexpected_frame_fails_the_test_at_the_end(frame, message):
-    with pytest.raises(PeerError, match=message), Peer() as peer:
+    with failing(PeerError, message) as peer:
 
         @peer.script
         def _(p):
@@ -115,7 +125,7 @@ def test_unexpected_frame_fails_the_test_at_the_end(frame, message):
 
 
 def test_client_that_leaves_early_fails_the_script():
-    with pytest.raises(EndOfStream, match='where Declare should come'), Peer() as peer:
+    with failing(EndOfStream, 'where Declare should come') as peer:
 
         @peer.script
         def _(p):
@@ -126,7 +136,7 @@ def test_client_that_leaves_early_fails_the_script():
 
 
 def test_every_wait_has_a_deadline():
-    with pytest.raises(PeerError, match='in vain'), Peer(patience=0.05) as peer:
+    with failing(PeerError, 'in vain', patience=0.05) as peer:
 
         @peer.script
         def _(p):
@@ -137,16 +147,16 @@ def test_every_wait_has_a_deadline():
 
 
 def test_end_of_the_test_wakes_a_waiting_script():
-    with pytest.raises(PeerError, match='in vain'), Peer() as peer:
-        peer.script(lambda p: p.expect(commands.Queue.Declare))
-        with Client(peer):
-            peer.wire()
+    peer = Peer()
+    peer.script(lambda p: p.expect(commands.Queue.Declare))
+    with Client(peer):
+        peer.wire()
+        with pytest.raises(PeerError, match='in vain'):
             peer.close()
-        pytest.fail('close did not raise')
 
 
 def test_connection_without_a_script_is_an_error():
-    with pytest.raises(PeerError, match='no script'), Peer() as peer, Client(peer):
+    with failing(PeerError, 'no script') as peer, Client(peer):
         peer.wire().finished.wait(5)
 
 
@@ -217,7 +227,7 @@ def test_serve_collects_and_confirms_messages(peer):
     [commands.Basic.Ack(1), commands.Basic.Publish()],
 )
 def test_interleaved_content_is_refused(inside):
-    with pytest.raises(PeerError, match='inside the body'), Peer() as peer:
+    with failing(PeerError, 'inside the body') as peer:
         peer.serve()
         with Client(peer) as client:
             client.handshake()
@@ -264,7 +274,7 @@ def test_paused_peer_blocks_the_client():
             client.sock.settimeout(0.1)
             beat = marshal(0, heartbeat.Heartbeat())
             sent = 0
-            with pytest.raises(TimeoutError):
+            with suppress(TimeoutError):
                 while True:
                     sent += client.sock.send(beat * 1000)
             rest = -sent % len(beat)
