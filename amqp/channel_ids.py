@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 __all__ = ('ChannelIds',)
 
@@ -19,7 +19,8 @@ class ChannelIds:
     def __init__(self, channel_max: int) -> None:
         self.channel_max = channel_max
         self._next_fresh = 1
-        self._released: deque[int] = deque()
+        # Those that were in use once and are free, oldest first.
+        self._released: OrderedDict[int, None] = OrderedDict()
         self._used: set[int] = set()
         self._resting: set[int] = set()
 
@@ -34,14 +35,13 @@ class ChannelIds:
         while self._next_fresh <= self.channel_max:
             channel_id = self._next_fresh
             self._next_fresh += 1
-            if channel_id not in self._used:
+            if channel_id not in self._used and channel_id not in self._released:
                 self._used.add(channel_id)
                 return channel_id
-        while self._released:
-            channel_id = self._released.popleft()
-            if channel_id not in self._used:
-                self._used.add(channel_id)
-                return channel_id
+        if self._released:
+            channel_id, _ = self._released.popitem(last=False)
+            self._used.add(channel_id)
+            return channel_id
         raise LookupError(f'all {self.channel_max} channel ids are in use')
 
     def claim(self, channel_id: int) -> None:
@@ -53,6 +53,7 @@ class ChannelIds:
             raise ValueError(f'channel id {channel_id!r} is not within 1..{self.channel_max}')
         if channel_id in self._used:
             raise ValueError(f'channel id {channel_id} is in use')
+        self._released.pop(channel_id, None)
         self._used.add(channel_id)
 
     def release(self, channel_id: int) -> None:
@@ -60,8 +61,7 @@ class ChannelIds:
         if channel_id in self._used:
             self._used.remove(channel_id)
             self._resting.discard(channel_id)
-            if channel_id < self._next_fresh:
-                self._released.append(channel_id)
+            self._released[channel_id] = None
 
     def rest(self, channel_id: int) -> None:
         """Keep an id out of use until `release`: its close has not been answered."""
