@@ -1,0 +1,68 @@
+"""Two copies of the package, importable beside each other and beside the installed one."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / 'amqp'
+
+# As in setup.py; there are no extensions for modules without a .pxd.
+SETUP = """\
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+names = {names!r}
+setup(name='amqp_compiled', script_args=['-q', 'build_ext', '--inplace'], ext_modules=cythonize(
+    [Extension('amqp_compiled.' + name, ['amqp_compiled/' + name + '.py']) for name in names],
+    compiler_directives={{
+        'language_level': 3, 'annotation_typing': False, 'freethreading_compatible': True,
+    }},
+    quiet=True,
+))
+"""
+
+
+class Builds:
+    """The copies `amqp_pure` and `amqp_compiled` in `directory`, compiled at the first use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name in ('amqp_pure', 'amqp_compiled'):
+            self._copy(directory / name)
+        names = sorted(path.stem for path in (directory / 'amqp_compiled').glob('*.pxd'))
+        (directory / 'setup.py').write_text(SETUP.format(names=names))
+        subprocess.run([sys.executable, 'setup.py'], cwd=directory, check=True)
+        sys.path.insert(0, str(directory))
+        importlib.invalidate_caches()
+
+    @staticmethod
+    def _copy(to: Path) -> None:
+        to.mkdir()
+        for path in [*PACKAGE.glob('*.py'), *PACKAGE.glob('*.pxd')]:
+            shutil.copy(path, to)
+        # Without what the package imports at its top: a module is loaded alone.
+        (to / '__init__.py').write_text('')
+        for path in to.glob('*.pxd'):
+            path.write_text(path.read_text().replace('from amqp.', f'from {to.name}.'))
+
+    def load(self, module: str) -> tuple[ModuleType, ModuleType]:
+        """Return `module` as pure and as compiled."""
+        pure = importlib.import_module(f'amqp_pure.{module}')
+        compiled = importlib.import_module(f'amqp_compiled.{module}')
+        for loaded, suffixes in ((pure, {'.py'}), (compiled, {'.so', '.pyd'})):
+            if Path(str(loaded.__file__)).suffix not in suffixes:
+                raise RuntimeError(f'{loaded.__name__} is {loaded.__file__}')
+        return pure, compiled
+
+    def close(self) -> None:
+        """Forget both copies."""
+        sys.path.remove(str(self.directory))
+        for name in [*sys.modules]:
+            if name.partition('.')[0] in ('amqp_pure', 'amqp_compiled'):
+                del sys.modules[name]

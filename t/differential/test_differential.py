@@ -1,0 +1,103 @@
+"""A small run of the comparison, and whether the comparison would see anything."""
+
+from __future__ import annotations
+
+import os
+import random
+from types import ModuleType
+
+import pytest
+
+from amqp import serialization
+from t.differential import __main__ as main_module
+from t.differential.build import Builds
+from t.differential.run import Finding, Target, outcome, run
+from t.differential.serialization import Serialization
+
+
+@pytest.fixture(scope='module')
+def builds(tmp_path_factory):
+    if os.environ.get('AMQP_REQUIRE_CYTHON') != '1':
+        pytest.importorskip('Cython')
+    made = Builds(tmp_path_factory.mktemp('builds'))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize('target', main_module.TARGETS, ids=lambda target: target.module)
+def test_both_builds_agree(target, builds):
+    assert run(target(), builds, count=20_000, seed=0) is None
+
+
+def test_the_same_seed_gives_the_same_cases():
+    def first(seed):
+        cases = Serialization().cases(random.Random(seed))
+        return [repr(next(cases)) for _ in range(200)]
+
+    assert first(1) == first(1) != first(2)
+
+
+def test_cases_reach_values_and_both_errors():
+    target = Serialization()
+    cases = target.cases(random.Random(0))
+    results = [outcome(target, serialization, next(cases)) for _ in range(3000)]
+    assert all(fine for _, fine in results)
+    kinds = [text.split(' ', 1)[0] for text, _ in results]
+    assert min(kinds.count(kind) for kind in ('value', 'FrameSyntaxError:', 'EncodeError:')) > 100
+
+
+class Wrong(Target):
+    """A module whose builds differ, or err, where it is told to."""
+
+    module = 'spec'
+    errors = frozenset({'KeyError'})
+
+    def __init__(self, pure, compiled):
+        self.results = {'amqp_pure.spec': pure, 'amqp_compiled.spec': compiled}
+
+    def cases(self, rng):
+        while True:
+            yield rng.random()
+
+    def run(self, module, case):
+        result = self.results[module.__name__]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+class TwoPure:
+    """Builds of a module that is not compiled."""
+
+    @staticmethod
+    def load(module):
+        return ModuleType(f'amqp_pure.{module}'), ModuleType(f'amqp_compiled.{module}')
+
+
+@pytest.mark.parametrize(('pure', 'compiled'), [
+    (1, 2), (1, True), (0.0, -0.0), (1, KeyError('x')), (KeyError('x'), KeyError('y')),
+    (KeyError('x'), ValueError('x')),
+    # Agreeing on what must not be is a finding too.
+    (IndexError('x'), IndexError('x')),
+])
+def test_a_difference_is_found(pure, compiled):
+    finding = run(Wrong(pure, compiled), TwoPure(), count=1, seed=0)
+    assert isinstance(finding, Finding)
+    assert finding.case == random.Random('spec 0').random()
+
+
+@pytest.mark.parametrize(('pure', 'compiled'), [(1, 1), (KeyError('x'), KeyError('x'))])
+def test_agreement_is_no_finding(pure, compiled):
+    assert run(Wrong(pure, compiled), TwoPure(), count=5, seed=0) is None
+
+
+def test_report(capsys):
+    assert main_module.report(Wrong(1, 2), TwoPure(), 1, 0)
+    assert 'value 2' in capsys.readouterr().out
+    assert not main_module.report(Wrong(1, 1), TwoPure(), 1, 0)
+    assert 'no difference' in capsys.readouterr().out
+
+
+def test_a_module_that_is_not_compiled_is_noticed(builds):
+    with pytest.raises(RuntimeError, match='amqp_compiled'):
+        builds.load('spec')
