@@ -252,6 +252,7 @@ class Wire:
         self._unread = bytearray()
         self._assembling: dict[int, _Assembly] = {}
         self._confirming: dict[int, int] = {}
+        self._closing: set[int] = set()  # channels that we closed, until close-ok
         self._news = threading.Condition()
         self._send_lock = threading.RLock()  # held per message, so that frames don't interleave
         self._io_lock = threading.Lock()  # an SSLSocket isn't to be used by two threads at once
@@ -272,6 +273,8 @@ class Wire:
 
     def send(self, channel: int, *frames: Frame) -> None:
         """Send frames on a channel."""
+        if any(isinstance(frame, commands.Channel.Close) for frame in frames):
+            self._closing.add(channel)
         self.send_raw(marshal(channel, *frames))
 
     def send_raw(self, *parts: bytes) -> None:
@@ -478,6 +481,8 @@ class Wire:
                 break
         if not isinstance(frame, kind):
             raise PeerError(f'{frame!r} on channel {number} where {kind.__name__} should come')
+        if kind is commands.Channel.CloseOk:
+            self._closing.discard(number)
         if channel is not None and number != channel:
             raise PeerError(f'{kind.__name__} on channel {number}, not on {channel}')
         for name, value in fields.items():
@@ -586,6 +591,13 @@ class Wire:
         heartbeats: bool,
     ) -> None:
         kind = type(frame)
+        if channel in self._closing:
+            # Specification 1.5.2.5: everything else is discarded.
+            if kind is commands.Channel.Close:
+                self.send(channel, commands.Channel.CloseOk())
+            elif kind is commands.Channel.CloseOk:
+                self._closing.discard(channel)
+            return
         if kind in on:
             on[kind](self, channel, frame)
         elif kind in mute:

@@ -32,7 +32,16 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., amqp.Conne
         connection.connect()
         return connection
 
-    request.getfixturevalue('peer')  # so that it outlives the connections
+    for fixture in ('peer', 'small_window_peer'):  # so that they outlive the connections
+        if fixture in request.fixturenames:
+            request.getfixturevalue(fixture)
     yield make
     for connection in made:
         connection.collect()
+
+
+@pytest.fixture
+def small_window_peer() -> Iterator[Peer]:
+    """A peer whose sockets take in little: a client blocks as soon as it stops reading."""
+    with Peer(rcvbuf=4096) as listener:
+        yield listener

@@ -6,7 +6,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import amqp
@@ -86,3 +86,10 @@ def drain_until(connection: amqp.Connection, reached: Callable[[], bool]) -> Non
     while not reached():
         assert time.monotonic() < give_up, 'the event never came'
         connection.drain_events(timeout=SOON)
+
+
+def poll_dry(connection: amqp.Connection) -> None:
+    """Drain what is there, as an event loop does."""
+    with suppress(TimeoutError):
+        while True:
+            connection.drain_events(timeout=0)
