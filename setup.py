@@ -16,7 +16,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError, CompileError
 
 SKIP = os.environ.get('AMQP_SKIP_CYTHON') == '1'
 REQUIRE = os.environ.get('AMQP_REQUIRE_CYTHON') == '1'
@@ -38,7 +38,7 @@ class BuildExt(build_ext):
         inplace = self.inplace
         try:
             super().run()
-        except (BaseError, ImportError) as exc:
+        except (BaseError, CCompilerError, CompileError, ImportError) as exc:
             if REQUIRE:
                 raise
             self.inplace = inplace
@@ -50,11 +50,11 @@ class BuildExt(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         from Cython.Build import cythonize
-        from Cython.Compiler.Errors import CompileError
+        from Cython.Compiler.Errors import CompileError as CythonError
 
         try:
             [compiled] = cythonize([ext], compiler_directives=DIRECTIVES, build_dir=self.build_temp)
-        except CompileError as exc:
+        except CythonError as exc:
             raise BaseError(f'Cython refused {ext.name}: {exc}') from exc
         ext.sources = compiled.sources
         super().build_extension(ext)
