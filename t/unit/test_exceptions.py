@@ -17,7 +17,7 @@ from amqp.exceptions import (
     Blocked,
     ChannelError,
     ChannelNotOpen,
-    ConnectionError,  # noqa: A004 (the name users import)
+    ConnectionError,
     ConnectionForced,
     ConsumerCancelled,
     ContentTooLarge,

@@ -53,6 +53,10 @@ def test_promise_is_vines():
     assert utils.promise is vine.promise
 
 
+def test_fork_generation_is_steady():
+    assert utils.fork_generation() == utils.fork_generation() >= 0
+
+
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='the platform cannot fork')
 def test_fork_generation_changes_in_the_child():
     # In a process of its own: forking one that has threads, as a test run may have, is unsafe.
