@@ -18,7 +18,7 @@ class Confirming(RuleBasedStateMachine):
         self.confirms: PublisherConfirms[str] = PublisherConfirms()
         self.published = []
         self.open: list[int] = []  # tags without an answer
-        self.expected: dict[int, bool | None | Exception] = {}
+        self.expected: dict[int, bool | Exception | None] = {}
 
     @rule(awaited=st.booleans())
     def publish(self, awaited):

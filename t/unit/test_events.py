@@ -1,0 +1,189 @@
+"""The queue of callbacks and reports: what runs where, and in which order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from amqp.events import EventQueue
+
+
+class Channel:
+    def __init__(self):
+        self.incarnation = 0
+
+
+@pytest.fixture
+def channel():
+    return Channel()
+
+
+@pytest.fixture
+def events():
+    return EventQueue()
+
+
+def in_thread(function, *args):
+    """What a function returns in another thread, which has ended then."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function(*args)))
+    thread.start()
+    thread.join(10)
+    return found[0]
+
+
+def raiser(error):
+    def report(*args):
+        raise error
+
+    return report
+
+
+def test_while_collecting_callbacks_are_put_off_and_keep_their_order(events, channel):
+    seen = []
+    with events.collecting():
+        assert events.is_collecting_here()
+        events.add(channel, seen.append, 1)
+        events.add(channel, lambda *args: seen.append(args), 2, 3)
+    assert not events.is_collecting_here()
+    assert (seen, len(events), events.pending()) == ([], 2, True)
+    assert events.run_next()
+    assert seen == [1]
+    assert events.run_next()
+    assert seen == [1, (2, 3)]
+    assert not events.run_next()
+    assert not events.pending()
+
+
+def test_outside_of_it_they_run_at_once(events, channel):
+    seen = []
+    events.add(channel, seen.append, 1)
+    assert seen == [1]
+    with pytest.raises(KeyError):
+        events.add_report(channel, raiser(KeyError('x')))
+    with events.collecting():  # in this thread, not in another
+        in_thread(events.add, channel, seen.append, 2)
+        assert not in_thread(events.is_collecting_here)
+    assert seen == [1, 2]
+    assert not events.pending()
+
+
+def test_collecting_nests(events, channel):
+    with events.collecting():
+        with events.collecting():
+            pass
+        assert events.is_collecting_here()
+    assert not events.is_collecting_here()
+
+
+def test_collecting_ends_with_an_error_too(events):
+    with pytest.raises(KeyError), events.collecting():
+        raise KeyError
+    assert not events.is_collecting_here()
+
+
+def test_reports_are_apart_from_callbacks(events, channel):
+    with events.collecting():
+        events.add_report(channel, raiser(KeyError('first')))
+        events.add_report(channel, lambda: None)
+    assert (len(events), events.pending()) == (0, True)
+    assert not events.run_next()
+    with pytest.raises(KeyError, match='first'):
+        events.raise_next()
+    assert events.raise_next()  # had nothing to say any more
+    assert not events.raise_next()
+
+
+def test_what_a_channel_added_before_it_lost_its_state_is_passed_over(events, channel):
+    seen, other = [], Channel()
+    with events.collecting():
+        events.add(channel, seen.append, 'old')
+        events.add_report(channel, raiser(KeyError('old')))
+        events.add(other, seen.append, 'other')
+        channel.incarnation += 1
+        events.add(channel, seen.append, 'new')
+        events.add_report(channel, raiser(KeyError('new')))
+    while events.run_next():
+        pass
+    assert seen == ['other', 'new']
+    with pytest.raises(KeyError, match='new'):
+        events.raise_next()
+    assert not events.raise_next()
+
+
+def test_clear(events, channel):
+    with events.collecting():
+        events.add(channel, pytest.fail, 'must not run')
+        events.add_report(channel, pytest.fail, 'must not run')
+    events.clear()
+    assert not events.pending()
+    assert not events.run_next()
+    assert not events.raise_next()
+
+
+def test_a_callback_that_raises_is_over(events, channel):
+    with events.collecting():
+        events.add(channel, raiser(KeyError('x')))
+    with pytest.raises(KeyError):
+        events.run_next()
+    assert events.may_run_here()
+    assert not events.pending()
+
+
+def test_no_callback_runs_within_another(events, channel):
+    seen = []
+
+    def nested():
+        seen.append(events.may_run_here())
+        with events.collecting():
+            events.add(channel, lambda: seen.append(events.may_run_here()))
+        events.run_next()  # a drain from within a callback, which its author asked for
+        seen.append(events.may_run_here())
+
+    with events.collecting():
+        events.add(channel, nested)
+    events.run_next()
+    assert seen == [False, False, False]
+    assert events.may_run_here()
+
+
+def test_without_a_drainer_anybody_may_run_them(events):
+    assert events.may_run_here()
+    assert in_thread(events.may_run_here)
+
+
+def test_where_a_thread_drains_they_are_its_business(events):
+    events.note_drainer(polls=False)
+    assert events.may_run_here()
+    assert not in_thread(events.may_run_here)
+
+
+def test_a_thread_that_polls_is_no_such_thread(events):
+    events.note_drainer(polls=False)
+    events.note_drainer(polls=True)
+    assert in_thread(events.may_run_here)
+
+
+def test_a_drainer_that_has_ended_drains_no_more(events):
+    in_thread(events.note_drainer, False)
+    assert events.may_run_here()
+
+
+def test_the_latest_drainer_counts(events):
+    ready, done = threading.Event(), threading.Event()
+
+    def drain():
+        events.note_drainer(polls=False)
+        ready.set()
+        done.wait(10)
+
+    events.note_drainer(polls=False)
+    thread = threading.Thread(target=drain)
+    thread.start()
+    assert ready.wait(10)
+    assert not events.may_run_here()
+    events.note_drainer(polls=False)
+    assert events.may_run_here()
+    done.set()
+    thread.join(10)

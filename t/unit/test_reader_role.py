@@ -1,0 +1,128 @@
+"""The reader's role: one thread has it, the others wait, nobody is forgotten."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from amqp.deadline import Deadline
+from amqp.reader_role import ReaderRole
+from t.helpers.threads import Background, until
+
+FOR_EVER = Deadline(None, 0.0)
+
+
+def never():
+    return False
+
+
+def soon(seconds):
+    return Deadline(seconds, time.monotonic())
+
+
+@pytest.fixture
+def role():
+    return ReaderRole()
+
+
+def test_one_thread_at_a_time(role):
+    assert role.try_take()
+    assert not Background(role.try_take).result()
+    role.step_down()
+    assert Background(role.try_take).result()
+
+
+def test_its_thread_may_take_it_again(role):
+    assert role.take_or_wait(never, FOR_EVER)
+    assert role.take_or_wait(never, FOR_EVER)
+    role.step_down()
+    assert not Background(role.try_take).result()
+    role.step_down()
+    assert Background(role.try_take).result()
+
+
+def test_who_waits_is_woken_by_the_stepping_down(role):
+    assert role.try_take()
+    waiter = Background(role.take_or_wait, never, FOR_EVER)
+    until(lambda: role._waiting)
+    role.step_down()
+    waiter.result()
+    assert role._waiting == 0
+
+
+def test_all_who_wait_are_woken(role):
+    assert role.try_take()
+    waiters = [Background(role.take_or_wait, never, FOR_EVER) for _ in range(8)]
+    until(lambda: role._waiting == 8)
+    role.wake_all()
+    assert [waiter.result() for waiter in waiters] == [False] * 8
+
+
+def test_whose_wait_is_over_does_not_wait(role):
+    assert role.try_take()
+    assert Background(role.take_or_wait, lambda: True, FOR_EVER).result() is False
+
+
+def test_the_deadline_holds_while_another_reads(role):
+    assert role.try_take()
+    began = time.monotonic()
+    waiter = Background(role.take_or_wait, never, soon(0.05))
+    # The wait itself ends quietly: the caller looks again whether it is over.
+    assert waiter.result() is False
+    assert time.monotonic() - began >= 0.05
+    assert isinstance(Background(role.take_or_wait, never, soon(0)).error(), TimeoutError)
+    assert role._waiting == 0
+
+
+def test_a_role_to_be_had_is_had_at_a_deadline_that_has_passed(role):
+    assert role.take_or_wait(never, soon(0))
+
+
+def test_a_step_down_between_the_two_tries_is_not_missed(role):
+    """The reader that steps down after our first try either leaves the role, or sees us."""
+    between, released = threading.Event(), threading.Event()
+    tries = []
+
+    class Watched:
+        def __init__(self, lock):
+            self.lock = lock
+
+        def acquire(self, blocking):
+            tries.append(blocking)
+            if len(tries) == 2:
+                between.set()
+                assert released.wait(10)
+            return self.lock.acquire(blocking=blocking)
+
+    assert role.try_take()
+    lock = role._role
+    role._role = Watched(lock)
+    waiter = Background(role.take_or_wait, never, FOR_EVER)
+    assert between.wait(10)
+    assert role._waiting == 1  # a step down sees it from now on
+    lock.release()
+    released.set()
+    assert waiter.result() is True
+    assert tries == [False, False]
+
+
+@pytest.mark.parametrize('threads', [2, 8])
+def test_nobody_is_left_behind(role, threads):
+    """Many pass the role on; each waits until its own turn has been counted."""
+    turns = []
+
+    def wait_for_turn(number):
+        while len(turns) < number:
+            if role.take_or_wait(lambda: len(turns) >= number, soon(10)):
+                turns.append(None)
+                role.step_down()
+
+    def take_turns():
+        for _ in range(200):
+            wait_for_turn(len(turns) + 1)
+
+    for worker in [Background(take_turns) for _ in range(threads)]:
+        worker.result()
+    assert len(turns) >= 200
