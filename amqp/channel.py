@@ -849,6 +849,8 @@ class Channel(AbstractChannel):
         self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Message
     ) -> None:
         message.channel = self
+        if self.auto_decode:
+            message.decode_body()
         returned = basic_return_t(reply_code, reply_text, exchange, routing_key, message)
         if self._confirms is not None:
             with self._confirms_lock:

@@ -532,12 +532,14 @@ class Connection(AbstractChannel):
 
         Raises ``socket.timeout`` when nothing came in time, the errors that
         close the connection, and the error of a channel that the broker
-        closed while nobody waited on it. An event loop calls it with 0, when
-        the socket is readable, until ``socket.timeout``. Thread-safe;
-        callbacks run in the calling thread.
+        closed while nobody waited on it. An event loop calls it with 0 while
+        the socket is readable; what the socket can't show any more, because
+        TLS or a callback's own calls have read it, is then handled along.
+        Thread-safe; callbacks run in the calling thread.
         """
         transport = self._usable_transport()
-        self._events.note_drainer(polls=timeout == 0)
+        polls = timeout == 0
+        self._events.note_drainer(polls)
         if timeout is None:
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
@@ -545,7 +547,9 @@ class Connection(AbstractChannel):
             if self._reader.advance(self._events.pending, deadline, greedy=True):
                 if not self._events.run_next():
                     self._events.raise_next()
-                return
+                break
+        if (polls or transport.watched) and not self._is_lost():  # a callback may have closed it
+            self._reader.leave_nothing_unseen(reports=True)
 
     def blocking_read(self, timeout: float | None = None) -> bool:
         """Read one frame and take it in; whether it completed a method.

@@ -23,6 +23,9 @@ __all__ = ('FATAL_ERRORS', 'FrameReader')
 #: Where they come from reading or writing, the connection is over.
 FATAL_ERRORS = (OSError, AMQPError)
 
+#: Events that one wait or drain handles beyond its own, at most.
+UNSEEN_LIMIT = 1_000
+
 
 class FrameReader:
     """Reads the frames of *connection* and hands them to its ``on_inbound_frame``.
@@ -81,15 +84,22 @@ class FrameReader:
         finally:
             self._role.step_down()
 
-    def leave_nothing_unseen(self) -> None:
-        """Handle whole frames that have left the kernel: an event loop can't see them.
+    def leave_nothing_unseen(self, reports: bool = False) -> None:
+        """Handle what has left the kernel: an event loop can't see it.
 
-        They are there after a wait over TLS, and where a drain read further
-        than it dispatched. Within a callback they are left to the drain that
-        called it.
+        Kombu's hub sleeps between two calls of ``drain_events`` unless the
+        socket is readable. Within a callback all is left to the drain that
+        called it. An end is set to it, for callbacks that publish or call may
+        have ever more taken in.
+
+        :param reports: whether errors are raised too.
         """
-        while self._events.may_run_here():
-            if not self._events.run_next() and not self.look(1, kernel=False):
+        for _ in range(UNSEEN_LIMIT):
+            if not self._events.may_run_here():
+                return
+            if self._events.run_next() or (reports and self._events.raise_next()):
+                continue
+            if not self.look(1, kernel=False):
                 return
 
     def look(self, limit: int, kernel: bool = True) -> int:
@@ -103,7 +113,7 @@ class FrameReader:
         try:
             now = Deadline(0, time.monotonic())
             transport = self._connection()._usable_transport()
-            while count < limit and (kernel or transport.has_frame()):
+            while count < limit and (kernel or transport.has_unseen_frame()):
                 count += self._read_frame(now, greedy=False)
         except TimeoutError:
             pass  # nothing more is there

@@ -118,10 +118,14 @@ class ReadBuffer:
         if self._large is not None:
             return memoryview(self._large)[self._received :]
         missing = self._missing()
-        if self._start + missing > CAPACITY or (greedy and self._start):
+        if self._end + missing > CAPACITY or (greedy and self._start):
             self._move_to_front()
         end = CAPACITY if greedy else self._end + missing
         return memoryview(self._data)[self._end : end]
+
+    def reads_ahead(self) -> bool:
+        """Whether a greedy `space` has room for more than the frame at hand."""
+        return self._large is None
 
     def received(self, count: int) -> None:
         """So many bytes have been written into `space`."""

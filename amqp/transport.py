@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from . import platform
 from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
-from .read_buffer import ReadBuffer
+from .read_buffer import CAPACITY, ReadBuffer
 from .spec import PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
 
@@ -90,6 +90,10 @@ def to_host_port(host: str, default_port: int = AMQP_PORT) -> tuple[str, int]:
     return name, int(port)
 
 
+#: Where octets go that have been read already. What it holds has no meaning.
+_waste = bytearray(CAPACITY)
+
+
 class _AbstractTransport:
     """A connected stream that frames are read from and written to.
 
@@ -120,7 +124,9 @@ class _AbstractTransport:
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.socket_settings = dict(socket_settings or {})
-        self.raise_on_initial_eintr = raise_on_initial_eintr
+        self._raise_on_initial_eintr = raise_on_initial_eintr
+        #: Whether an event loop watches the socket, as far as we have been told.
+        self.watched = False
         self.sock: socket.socket | None = None
         self.connected = False
         #: Octets received and sent.
@@ -139,6 +145,8 @@ class _AbstractTransport:
         # What others set with sock.settimeout() or having_timeout().
         self._ambient_timeout: float | None = None
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
+        # Octets at the end of the read buffer that the kernel still holds too.
+        self._borrowed = 0
         self._write_lock = threading.Lock()
         self._close_lock = threading.Lock()
         self._waiting = 0
@@ -148,6 +156,16 @@ class _AbstractTransport:
     def __repr__(self) -> str:
         state = 'connected' if self.connected else 'disconnected'
         return f'<{type(self).__name__}: {self.host}:{self.port} ({state}) at {id(self):#x}>'
+
+    @property
+    def raise_on_initial_eintr(self) -> bool:
+        """See the parameter. Kombu sets it when it hands the socket to an event loop."""
+        return self._raise_on_initial_eintr
+
+    @raise_on_initial_eintr.setter
+    def raise_on_initial_eintr(self, value: bool) -> None:
+        self._raise_on_initial_eintr = value
+        self.watched = True
 
     @property
     def frames_read(self) -> int:
@@ -263,6 +281,13 @@ class _AbstractTransport:
         """
         return self._read_buffer.has_frame()
 
+    def has_unseen_frame(self) -> bool:
+        """Whether there is such a frame while the socket looks as if there were none.
+
+        For the thread that reads.
+        """
+        return not self._borrowed and self.has_frame()
+
     def _peek(self) -> bytes | None:
         """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
         try:
@@ -352,6 +377,8 @@ class _AbstractTransport:
         """
         while True:
             frame = self._read_buffer.next_frame()
+            if self._borrowed and not self._read_buffer:
+                self._return_borrowed(self._usable_socket())
             if frame is not None:
                 return frame
             if deadline is None:
@@ -363,12 +390,17 @@ class _AbstractTransport:
         buffer = self._read_buffer
         while True:
             sock = self._usable_socket()
+            if self._borrowed:
+                self._return_borrowed(sock)
             space = buffer.space(greedy)
             # An exception that falls between the system call and the count of
             # its octets (a signal handler's) puts the stream out of step.
             in_doubt = True
             try:
-                count = self._recv_into(sock, space)
+                if greedy and buffer.reads_ahead():
+                    count = self._borrow_into(sock, space)
+                else:
+                    count = self._recv_into(sock, space)
                 if count > 0:
                     buffer.received(count)
                     self.bytes_recv += count
@@ -388,6 +420,29 @@ class _AbstractTransport:
             if count == 0:
                 raise ConnectionResetError(errno.ECONNRESET, 'the peer closed the connection')
             self._wait(count, deadline, 'no frame came in time')
+
+    def _borrow_into(self, sock: socket.socket, space: memoryview) -> int:
+        """As `_recv_into`, but leave the octets with the kernel as well.
+
+        The socket stays readable until all their frames have been handed out:
+        an event loop that watches it may come back for one event at a time,
+        and sleep in between unless the socket is readable, as Kombu's does.
+        """
+        try:
+            count = sock.recv_into(space, 0, socket.MSG_PEEK)
+        except BlockingIOError:
+            return WANT_READ
+        self._borrowed = count
+        return count
+
+    def _return_borrowed(self, sock: socket.socket) -> None:
+        in_doubt = True
+        try:
+            while self._borrowed:
+                self._borrowed -= sock.recv_into(_waste, self._borrowed) or self._borrowed
+            in_doubt = False
+        finally:
+            self.read_torn = self.read_torn or in_doubt
 
     def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
         """Octets received, 0 at the end of the stream, else what to wait for."""
@@ -638,6 +693,10 @@ class SSLTransport(_AbstractTransport):
                 return False
             self._receive(Deadline(0, time.monotonic()), greedy=False)
         return True
+
+    def _borrow_into(self, sock: socket.socket, space: memoryview) -> int:
+        # What OpenSSL has decrypted can't be put back.
+        return self._recv_into(sock, space)
 
     def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
         import ssl
