@@ -273,7 +273,7 @@ def _encode_container(container: Any, out: bytearray) -> None:  # noqa: C901
                 _pack_long_into(out, start, len(out) - start - 4)
                 if not parents:
                     return
-                entries, start, keyed, key = parents.pop()
+                entries, start, keyed, _ = parents.pop()
     except EncodeError as exc:
         path = _key_path(parents, keyed, key)
         raise EncodeError(f'key {path!r}: {exc.reply_text}') from None

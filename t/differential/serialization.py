@@ -141,7 +141,7 @@ def properties(rng: random.Random) -> dict[str, Any]:
         made[name] = argument(rng, letter)
     if rng.random() < 0.5:
         made['application_headers'] = argument(rng, 'F')
-    return made
+    return Table(made) if rng.random() < 0.05 else made
 
 
 # -- bytes ---------------------------------------------------------------------------------------

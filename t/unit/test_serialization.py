@@ -8,6 +8,7 @@ import io
 import pickle
 import random
 import struct
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -342,6 +343,16 @@ def test_remembered_keys_do_not_confuse_equal_ones():
     for _ in range(2):  # the second time as remembered
         with pytest.raises(EncodeError):
             dumps('F', [{1: None}])
+
+
+def test_str_and_bytes_are_never_compared():
+    code = (
+        'from amqp.serialization import *\n'
+        'for table in ({"a": 1}, {b"a": 1}, {"a": 2}):\n'
+        '    data = dumps("F", [table])\n'
+        '    assert loads("F", data, 0)[0][0] == {"a": data[-1]}\n'
+    )
+    subprocess.run([sys.executable, '-bb', '-c', code], check=True)
 
 
 @pytest.mark.skipif(not hasattr(serialization, '_decoded_keys'), reason='hidden when compiled')
