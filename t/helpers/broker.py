@@ -514,8 +514,7 @@ def main() -> int:
             environment = {**os.environ, 'AMQP_URL': broker.url}
             return subprocess.run(command, env=environment, check=False).returncode
     except BrokerError as exc:
-        print(exc, file=sys.stderr)
-        return 1
+        raise SystemExit(str(exc)) from exc
 
 
 if __name__ == '__main__':

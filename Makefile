@@ -1,0 +1,91 @@
+# make demo    what the library does, on a RabbitMQ node of its own or the one in AMQP_URL
+# make test    everything that continuous integration runs
+#
+# PYTHON=python3.12 chooses the interpreter; `make clean` between two of them.
+
+PYTHON ?= python3
+export PYTHON
+
+# Two builds of the one source, each installed in an environment of its own. The tests import what
+# is installed: `pytest`, unlike `python -m pytest`, doesn't put the working directory first.
+COMPILED = .venv
+PURE = .venv-pure
+PIP = bin/python -m pip --quiet --disable-pip-version-check
+PYTEST = bin/pytest --durations=10 $(PYTEST_ARGS)
+SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd)
+UNIT = $(wildcard t/unit t/wire t/differential)
+BROKER = $(COMPILED)/bin/python -m t.helpers.broker
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint type unit unit-pure unit-compiled docs integration bench coverage clean
+
+demo: $(COMPILED)/package
+ifdef AMQP_URL
+	$(COMPILED)/bin/python extra/demo.py
+else
+	@extra/bootstrap.sh broker
+	$(BROKER) $(COMPILED)/bin/python extra/demo.py
+endif
+
+test: export AMQP_REQUIRE_CYTHON = 1
+test:
+	@for step in lint type unit docs integration; do \
+		printf '\n== %s\n' $$step; $(MAKE) --no-print-directory $$step || exit; done
+
+lint: $(COMPILED)/tools
+	$(COMPILED)/bin/ruff check
+	$(COMPILED)/bin/ruff format --check
+
+type: $(COMPILED)/tools
+	$(COMPILED)/bin/mypy
+
+unit: unit-pure unit-compiled
+
+unit-pure: $(PURE)/tools
+	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) $(UNIT)
+
+unit-compiled: $(COMPILED)/tools
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(COMPILED)/$(PYTEST) $(UNIT)
+
+integration: $(COMPILED)/tools
+	@extra/bootstrap.sh broker
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(COMPILED)/$(PYTEST) t/integration
+
+docs: $(COMPILED)/tools
+	$(COMPILED)/bin/sphinx-build -q -W -n docs docs/_build/html
+
+bench: $(COMPILED)/tools
+	@extra/bootstrap.sh broker
+	$(BROKER) $(COMPILED)/bin/pytest -q -s t/benchmarks
+
+coverage: $(PURE)/tools
+	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) --cov $(UNIT)
+
+clean:
+	rm -rf $(COMPILED) $(PURE) build dist *.egg-info docs/_build .tox .coverage htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Files of the environments, made anew when what they come from changes.
+
+%/bin/python:
+	@extra/bootstrap.sh python compiler
+	$(PYTHON) -m venv $*
+
+$(COMPILED)/package: $(SOURCES) | $(COMPILED)/bin/python
+	rm -rf build
+	$(COMPILED)/$(PIP) install .
+	touch $@
+
+$(PURE)/package: $(SOURCES) | $(PURE)/bin/python
+	rm -rf build
+	AMQP_SKIP_CYTHON=1 $(PURE)/$(PIP) install .
+	touch $@
+
+$(COMPILED)/tools: $(COMPILED)/package $(wildcard requirements/*.txt)
+	$(COMPILED)/$(PIP) install -r requirements/lint.txt -r requirements/type.txt \
+		-r requirements/docs.txt -r requirements/test-integration.txt
+	touch $@
+
+$(PURE)/tools: $(PURE)/package $(wildcard requirements/*.txt)
+	$(PURE)/$(PIP) install -r requirements/test.txt
+	touch $@
