@@ -30,7 +30,7 @@ def agreed_frame_max(ours: int, theirs: int) -> int:
 
 
 def largest_frame_accepted(frame_max: int, max_message_size: int) -> int:
-    """`frame_max`; where there is none, what a frame with a whole message takes."""
+    """*frame_max*; where there is none, what a frame with a whole message takes."""
     return frame_max or (max_message_size or 2**32) + FRAME_OVERHEAD
 
 
