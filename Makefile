@@ -10,7 +10,7 @@ export PYTHON
 # is installed: `pytest`, unlike `python -m pytest`, doesn't put the working directory first.
 COMPILED = .venv
 PURE = .venv-pure
-PIP = bin/python -m pip --quiet --disable-pip-version-check
+PIP = bin/python -m pip -qq --disable-pip-version-check
 PYTEST = bin/pytest --durations=10 $(PYTEST_ARGS)
 SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd)
 UNIT = $(wildcard t/unit t/wire t/differential)
