@@ -395,10 +395,10 @@ class Wire:
         select.select([self._wake_read], [], [], self.patience)
 
     def until_eof(self) -> None:
-        """Read on until the client has closed its socket."""
+        """Take in whatever comes, unparsed, until the client has closed its socket."""
         with suppress(EndOfStream):
             while True:
-                self.next_frame()
+                self._receive('the end of the stream')
 
     def pause(self) -> None:
         """Have the `serve` loop stop reading: the client's writes will block before long."""
@@ -591,12 +591,7 @@ class Wire:
         heartbeats: bool,
     ) -> None:
         kind = type(frame)
-        if channel in self._closing:
-            # Specification 1.5.2.5: everything else is discarded.
-            if kind is commands.Channel.Close:
-                self.send(channel, commands.Channel.CloseOk())
-            elif kind is commands.Channel.CloseOk:
-                self._closing.discard(channel)
+        if self._is_discarded(channel, kind):
             return
         if kind in on:
             on[kind](self, channel, frame)
@@ -612,6 +607,16 @@ class Wire:
             self._confirming.pop(channel, None)
         elif kind in (ContentHeader, ContentBody) and channel not in self._assembling:
             self._confirm(channel, confirms)
+
+    def _is_discarded(self, channel: int, kind: type) -> bool:
+        """Whether a frame comes too late for a channel that we closed (specification 1.5.2.5)."""
+        if channel not in self._closing:
+            return False
+        if kind is commands.Channel.Close:
+            self.send(channel, commands.Channel.CloseOk())
+        elif kind is commands.Channel.CloseOk:
+            self._closing.discard(channel)
+        return True
 
     def _confirm(self, channel: int, confirms: bool) -> None:
         if channel in self._confirming:

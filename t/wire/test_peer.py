@@ -245,7 +245,7 @@ def test_handlers_and_muteness_of_the_serve_loop(peer):
     with Client(peer) as client:
         client.handshake()
         assert client.ask(1, commands.Queue.Declare()).reply_code == 404
-        client.send(1, commands.Queue.Bind())
+        client.send(1, commands.Queue.Purge(), commands.Channel.CloseOk(), commands.Queue.Bind())
         assert isinstance(client.ask(1, commands.Queue.Purge()), commands.Queue.PurgeOk)
         assert len(peer.wire().seen(commands.Queue.Bind, 1)) == 1
 
