@@ -8,7 +8,6 @@ thread a channel of its own.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from vine import ensure_promise, promise
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig, Reply
 from .basic_message import Message
-from .confirms import Confirmation, PublisherConfirms
+from .confirm_mode import ConfirmMode
+from .confirms import Confirmation
 from .deadline import Deadline
 from .exceptions import (
     AMQPError,
@@ -110,9 +110,9 @@ class Channel(AbstractChannel):
         #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
         #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
         self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
-        self._confirms: PublisherConfirms[basic_return_t] | None = None
-        # Threads that publish and wait for the confirm.
-        self._awaiting_confirm: set[int] = set()
+        # Kept when the connection is let go of, which another thread may do
+        # while this one dispatches.
+        self._connection_events = connection._events
         # The error by which the broker closed the channel, until someone has got it.
         self._unreported: AMQPError | None = None
         if connection.confirm_publish:
@@ -123,7 +123,8 @@ class Channel(AbstractChannel):
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
-        self._confirms_lock = threading.Lock()
+        # One that is held in the parent would block for ever here.
+        self._confirm_mode = ConfirmMode()
 
     def _setup_listeners(self) -> None:
         self._callbacks.update(
@@ -225,14 +226,16 @@ class Channel(AbstractChannel):
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         """The broker closes the channel: answer, and tell whoever has to do with it."""
-        state = self._state.advance(ChannelEvent.RECV_CLOSE)
-        self.connection._write_method(self.channel_id, spec.Channel.CloseOk, b'', None)
         error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
+        # No other thread may send a method behind the close-ok.
+        with self._send_lock:
+            state = self._state.advance(ChannelEvent.RECV_CLOSE)
+            self._answer(spec.Channel.CloseOk)
         if state is ChannelState.CLOSING:
             self._unreported = error  # for our `close`, which still awaits its close-ok
         elif not self._lose_state(error):
             self._unreported = error
-            self.connection._events.add_report(self, self._report_close)
+            self._connection_events.add_report(self, self._report_close)
 
     def _report_close(self) -> None:
         """Raise the broker's reason for closing the channel, once."""
@@ -251,11 +254,8 @@ class Channel(AbstractChannel):
         self.no_ack_consumers.clear()
         self.active = True
         self.incarnation += 1
-        with self._confirms_lock:
-            confirms, self._confirms = self._confirms, None
-            unconfirmed = confirms.fail(error) if confirms is not None else []
-        woken = self._fail_replies(error)
-        return woken or any(each.awaited for each in unconfirmed)
+        publisher_woken = self._confirm_mode.end(error)
+        return self._fail_replies(error) or publisher_woken
 
     def collect(self) -> None:
         """Tear this object down without a word to the broker. Never blocks."""
@@ -303,34 +303,37 @@ class Channel(AbstractChannel):
     ) -> Confirmation[basic_return_t] | None:
         connection = self._usable_connection()
         state = self._state.state
-        confirmation = None
-        if sig == spec.Basic.Publish and self._confirms is not None:
-            with self._confirms_lock:
-                awaited = threading.get_ident() in self._awaiting_confirm
-                confirmation = self._confirms.publish(awaited)
-        elif sig == spec.Channel.Close:
+        if sig == spec.Channel.Close:
             self._state.advance(ChannelEvent.SEND_CLOSE)
+        elif state is not ChannelState.OPEN and sig != spec.Channel.Open:
+            # Since `_prepare`, which runs without a lock.
+            raise RecoverableChannelError(f'the channel is {state.value} meanwhile', sig)
+        confirmation = None
+        if sig == spec.Basic.Publish:
+            confirmation = self._confirm_mode.number(payload, content)
         try:
             connection._write_method(self.channel_id, sig, payload, content, timeout)
         except (EncodeError, TimeoutError):  # not an octet was sent
-            self._state.state = state
-            if confirmation is not None and self._confirms is not None:
-                with self._confirms_lock:
-                    self._confirms.withdraw(confirmation)
+            if sig == spec.Channel.Close:
+                self._state.state = state
+            self._confirm_mode.withdraw(confirmation)
             raise
-        if sig == spec.Confirm.Select and self._confirms is None:
-            self._confirms = PublisherConfirms()
+        if sig == spec.Confirm.Select:
+            self._confirm_mode.begin()
         return confirmation
 
     def _reply_overdue(self, reply: Reply) -> None:
         """Leave the channel to its fate: a late reply must not match a later request."""
         names = ' or '.join(spec.METHODS[sig].name for sig in reply.methods)
-        error = RPCTimeout(f'no {names} within {self.connection.rpc_timeout} s')
-        if self.is_closing:
-            self.connection._forget_channel(self, reuse_id=False)
-        else:
-            self._state.advance(ChannelEvent.RPC_TIMEOUT)
-            self.connection._move_channel(self)
+        connection = self._usable_connection()
+        error = RPCTimeout(f'no {names} within {connection.rpc_timeout} s')
+        with self._send_lock:
+            state = self._state.state
+            if state in (ChannelState.OPENING, ChannelState.OPEN):
+                self._state.advance(ChannelEvent.RPC_TIMEOUT)
+                connection._move_channel(self)
+            elif state is ChannelState.CLOSING:
+                connection._forget_channel(self, reuse_id=False)
         self._lose_state(error)
         raise error
 
@@ -351,8 +354,14 @@ class Channel(AbstractChannel):
 
     def _on_flow(self, active: bool) -> None:
         self.active = active
-        payload = self._encode_arguments(spec.Channel.FlowOk, 'b', (active,))
-        self.connection._write_method(self.channel_id, spec.Channel.FlowOk, payload, None)
+        self._answer(spec.Channel.FlowOk, 'b', (active,))
+
+    def _answer(self, sig: MethodSig, argsig: str = '', args: tuple[Any, ...] = ()) -> None:
+        """Reply to a method of the broker, unless the channel has been collected meanwhile."""
+        connection = self.connection
+        if connection is not None:
+            payload = self._encode_arguments(sig, argsig, args)
+            connection._write_method(self.channel_id, sig, payload, None)
 
     def flow(self, active: bool) -> Any:
         """Ask the broker to pause (False) or resume (True) deliveries on this channel.
@@ -548,10 +557,7 @@ class Channel(AbstractChannel):
             for all consumers of this channel together.
         """
         self.send_method(
-            spec.Basic.Qos,
-            argsig,
-            (prefetch_size, prefetch_count, a_global),
-            wait=spec.Basic.QosOk,
+            spec.Basic.Qos, argsig, (prefetch_size, prefetch_count, a_global), wait=spec.Basic.QosOk
         )
 
     def basic_consume(
@@ -626,13 +632,12 @@ class Channel(AbstractChannel):
     def _on_basic_cancel(self, consumer_tag: str, nowait: bool = True) -> None:
         """The broker has ended a consumer: its queue is gone, or has moved."""
         if not nowait:
-            payload = self._encode_arguments(spec.Basic.CancelOk, 's', (consumer_tag,))
-            self.connection._write_method(self.channel_id, spec.Basic.CancelOk, payload, None)
+            self._answer(spec.Basic.CancelOk, 's', (consumer_tag,))
         on_cancel = self._remove_consumer(consumer_tag)
         if on_cancel is not None:
-            self.connection._events.add(self, on_cancel, consumer_tag)
+            self._connection_events.add(self, on_cancel, consumer_tag)
         else:
-            self.connection._events.add_report(self, self._report_cancel, consumer_tag)
+            self._connection_events.add_report(self, self._report_cancel, consumer_tag)
 
     def _report_cancel(self, consumer_tag: str) -> None:
         raise ConsumerCancelled(consumer_tag, spec.Basic.Cancel)
@@ -666,7 +671,7 @@ class Channel(AbstractChannel):
             msg.decode_body()
         callback = self.callbacks.get(consumer_tag)
         if callback is not None:
-            self.connection._events.add(self, callback, msg)
+            self._connection_events.add(self, callback, msg)
         elif consumer_tag not in self.no_ack_consumers:
             AMQP_LOGGER.warning(
                 REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
@@ -808,18 +813,14 @@ class Channel(AbstractChannel):
         beside that, what `basic_publish` raises. Puts the channel into
         confirm mode if it isn't. Thread-safe.
         """
-        if self._confirms is None:
+        if not self._confirm_mode.is_on():
             self.confirm_select()
-        me = threading.get_ident()
-        self._awaiting_confirm.add(me)
-        try:
+        with self._confirm_mode.awaiting():
             confirmation = self._basic_publish(
                 msg, exchange, routing_key, mandatory, immediate, timeout, argsig=argsig
             )
-            assert confirmation is not None
-            self._wait_for_confirm(confirmation, confirm_timeout)
-        finally:
-            self._awaiting_confirm.discard(me)
+        assert confirmation is not None
+        self._wait_for_confirm(confirmation, confirm_timeout)
         if confirmation.error is not None:
             try:
                 raise confirmation.error
@@ -849,18 +850,16 @@ class Channel(AbstractChannel):
         self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Message
     ) -> None:
         message.channel = self
+        returned = basic_return_t(reply_code, reply_text, exchange, routing_key, message)
+        expected = self._confirm_mode.message_returned(returned)
         if self.auto_decode:
             message.decode_body()
-        returned = basic_return_t(reply_code, reply_text, exchange, routing_key, message)
-        if self._confirms is not None:
-            with self._confirms_lock:
-                self._confirms.message_returned(returned)
         handlers = list(self.events['basic_return'])
         for handler in handlers:
             error = _returned_error(returned)
-            self.connection._events.add(self, handler, error, exchange, routing_key, message)
-        if not handlers and self._confirms is None:
-            self.connection._events.add_report(self, self._report_return, returned)
+            self._connection_events.add(self, handler, error, exchange, routing_key, message)
+        if not handlers and not expected:
+            self._connection_events.add_report(self, self._report_return, returned)
 
     def _report_return(self, returned: basic_return_t) -> None:
         raise _returned_error(returned)
@@ -874,10 +873,7 @@ class Channel(AbstractChannel):
         ``events['basic_nack']``, called with (delivery_tag, multiple).
         """
         self.send_method(
-            spec.Confirm.Select,
-            'b',
-            (nowait,),
-            wait=None if nowait else spec.Confirm.SelectOk,
+            spec.Confirm.Select, 'b', (nowait,), wait=None if nowait else spec.Confirm.SelectOk
         )
 
     def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
@@ -887,15 +883,14 @@ class Channel(AbstractChannel):
         self._settle(delivery_tag, multiple, False, 'basic_nack')
 
     def _settle(self, delivery_tag: int, multiple: bool, acknowledged: bool, event: str) -> None:
-        if self._confirms is None:
+        settled = self._confirm_mode.settle(delivery_tag, multiple, acknowledged)
+        if settled is None:
             raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
-        with self._confirms_lock:
-            settled = self._confirms.settle(delivery_tag, multiple, acknowledged)
         for each in settled:
             if each.returned is not None and not each.awaited and not self.events['basic_return']:
-                self.connection._events.add_report(self, self._report_return, each.returned)
+                self._connection_events.add_report(self, self._report_return, each.returned)
         for handler in list(self.events[event]):
-            self.connection._events.add(self, handler, delivery_tag, multiple)
+            self._connection_events.add(self, handler, delivery_tag, multiple)
 
     # -- class tx
 

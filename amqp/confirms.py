@@ -2,7 +2,8 @@
 
 RabbitMQ numbers the messages published on a channel from 1 after
 confirm.select. An acknowledgement names one number, or with ``multiple`` all
-numbers up to it; a returned message comes just before its own confirm.
+numbers up to it, so that several messages may be returned before one that
+covers them all: a returned message is known by its content.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ class Confirmation(Generic[ReturnedT]):
     publisher waits for it, and so will raise what has to be raised.
     """
 
-    __slots__ = ('acknowledged', 'awaited', 'delivery_tag', 'error', 'returned')
+    __slots__ = ('acknowledged', 'awaited', 'delivery_tag', 'error', 'likeness', 'returned')
 
-    def __init__(self, delivery_tag: int, awaited: bool = False) -> None:
+    def __init__(self, delivery_tag: int, awaited: bool, likeness: object) -> None:
         self.delivery_tag = delivery_tag
+        self.likeness = likeness
         self.awaited = awaited
         self.acknowledged: bool | None = None
         self.returned: ReturnedT | None = None
@@ -44,20 +46,24 @@ class PublisherConfirms(Generic[ReturnedT]):
     and writes it under another, so that numbers follow the order on the wire.
     """
 
-    __slots__ = ('_outstanding', '_returned', 'last_tag')
+    __slots__ = ('_outstanding', '_unlike', 'last_tag')
 
     def __init__(self) -> None:
         self.last_tag = 0
         self._outstanding: dict[int, Confirmation[ReturnedT]] = {}
-        self._returned: ReturnedT | None = None
+        self._unlike: ReturnedT | None = None
 
     def __len__(self) -> int:
         return len(self._outstanding)
 
-    def publish(self, awaited: bool = False) -> Confirmation[ReturnedT]:
-        """Number the message that is about to be written."""
+    def publish(self, awaited: bool = False, likeness: object = None) -> Confirmation[ReturnedT]:
+        """Number the message that is about to be written.
+
+        :param likeness: what a returned copy of it is equal in; None for a
+            message that can't be returned.
+        """
         self.last_tag += 1
-        confirmation: Confirmation[ReturnedT] = Confirmation(self.last_tag, awaited)
+        confirmation: Confirmation[ReturnedT] = Confirmation(self.last_tag, awaited, likeness)
         self._outstanding[self.last_tag] = confirmation
         return confirmation
 
@@ -65,12 +71,21 @@ class PublisherConfirms(Generic[ReturnedT]):
         """Take the last number back: not an octet of its message was sent."""
         if confirmation.delivery_tag != self.last_tag:
             raise ValueError(f'delivery tag {confirmation.delivery_tag} is not the last')
-        del self._outstanding[self.last_tag]
+        self._outstanding.pop(self.last_tag, None)  # `fail` may have been first
         self.last_tag -= 1
 
-    def message_returned(self, returned: ReturnedT) -> None:
-        """Keep a returned message for the confirm that follows it."""
-        self._returned = returned
+    def message_returned(self, returned: ReturnedT, likeness: object) -> None:
+        """Note a returned message.
+
+        Of several outstanding that it is like, it is the oldest: the broker
+        returns in the order of publishing. If it is like none, it belongs to
+        the confirm that comes next.
+        """
+        for confirmation in self._outstanding.values():
+            if confirmation.returned is None and confirmation.likeness == likeness:
+                confirmation.returned = returned
+                return
+        self._unlike = returned
 
     def settle(
         self, delivery_tag: int, multiple: bool, acknowledged: bool
@@ -81,8 +96,9 @@ class PublisherConfirms(Generic[ReturnedT]):
         another message.
         """
         settled = [self._outstanding.pop(tag) for tag in self._tags(delivery_tag, multiple)]
-        if settled:
-            settled[-1].returned, self._returned = self._returned, None
+        if settled and self._unlike is not None:
+            settled[-1].returned = settled[-1].returned or self._unlike
+            self._unlike = None
         for confirmation in settled:  # last of all, for waiters look at nothing else
             confirmation.acknowledged = acknowledged
         return settled

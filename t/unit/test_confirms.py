@@ -81,24 +81,34 @@ def test_a_late_answer_confirms_nothing_else():
     assert not second.settled()
 
 
-def test_a_returned_message_belongs_to_the_next_confirm():
+def test_a_returned_message_is_known_by_its_content():
+    """Messages 1 and 2 come back before one ack covers both."""
+    confirms: PublisherConfirms[str] = PublisherConfirms()
+    first, second, third = (confirms.publish(likeness=each) for each in ('a', 'b', 'c'))
+    confirms.message_returned('my b', 'b')
+    confirms.message_returned('my a', 'a')
+    confirms.settle(3, True, True)
+    assert (first.returned, second.returned, third.returned) == ('my a', 'my b', None)
+
+
+def test_of_messages_alike_the_oldest_was_returned():
+    confirms: PublisherConfirms[str] = PublisherConfirms()
+    first, second = (confirms.publish(likeness='same') for _ in range(2))
+    confirms.message_returned('one', 'same')
+    assert (first.returned, second.returned) == ('one', None)
+    confirms.message_returned('two', 'same')
+    assert (first.returned, second.returned) == ('one', 'two')
+
+
+def test_a_returned_message_like_none_belongs_to_the_next_confirm():
     confirms: PublisherConfirms[str] = PublisherConfirms()
     first, second = confirms.publish(), confirms.publish()
     confirms.settle(1, False, True)
-    confirms.message_returned('mine')
+    confirms.message_returned('mine', 'unlike any')
     assert (first.returned, second.returned) == (None, None)
+    confirms.settle(9, False, True)  # about nothing of ours: it stays
     confirms.settle(2, False, True)
     assert (first.returned, second.returned) == (None, 'mine')
-
-
-def test_a_return_is_used_up_by_one_confirm():
-    confirms: PublisherConfirms[str] = PublisherConfirms()
-    first, second = confirms.publish(), confirms.publish()
-    confirms.message_returned('mine')
-    confirms.settle(9, False, True)  # about nothing of ours: it stays
-    confirms.settle(1, False, True)
-    confirms.settle(2, False, True)
-    assert (first.returned, second.returned) == ('mine', None)
 
 
 def test_only_the_last_number_can_be_taken_back():
@@ -121,7 +131,7 @@ def test_a_confirmation_shows_its_end_last():
     confirms: PublisherConfirms[Watched] = PublisherConfirms()
     confirmation = confirms.publish()
     returned = Watched(None)
-    confirms.message_returned(returned)
+    confirms.message_returned(returned, None)
     (settled,) = confirms.settle(0, True, False)
     assert settled is confirmation
     assert confirmation.settled()
