@@ -78,6 +78,9 @@ LOOK_INTERVAL = 0.005
 LOOK_LIMIT = 100
 BACKLOG_LIMIT = 10_000
 
+#: Seconds for writing a close that nobody waits for, behind other threads' writes.
+CLOSE_PATIENCE = 1.0
+
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
 
@@ -100,7 +103,8 @@ class Connection(AbstractChannel):
     :param authentication: `amqp.sasl` instances, instead of the four before.
     :param client_properties: what to tell the broker about this client.
     :param ssl: True, an ``ssl.SSLContext``, or a dict; see `SSLTransport`.
-    :param connect_timeout: seconds for name lookup, TCP, TLS and handshake together.
+    :param connect_timeout: seconds for name lookup, TCP, TLS and handshake
+        together; by default ``rpc_timeout``.
     :param channel_max: most channels, to be negotiated.
     :param frame_max: largest frame in octets, to be negotiated; 0 is no limit.
     :param heartbeat: seconds between signs of life, to be negotiated; 0 is none.
@@ -422,7 +426,9 @@ class Connection(AbstractChannel):
     def _open(self) -> None:
         if self._state.state is not ConnectionState.NEW:
             raise self._lost_error()
-        deadline = Deadline(self.connect_timeout, time.monotonic())
+        # No step of it may take for ever, even where nobody set a limit.
+        timeout = self.rpc_timeout if self.connect_timeout is None else self.connect_timeout
+        deadline = Deadline(timeout, time.monotonic())
         self._state.advance(ConnectionEvent.SEND_HEADER)
         try:
             self._transport = self.Transport(
@@ -508,7 +514,7 @@ class Connection(AbstractChannel):
             channel.collect()
         payload = self._encode_arguments(spec.Channel.Close, 'BsBB', (0, 'reply overdue', 0, 0))
         try:
-            self._write_method(old, spec.Channel.Close, payload, None, timeout=0)
+            self._write_method(old, spec.Channel.Close, payload, None, CLOSE_PATIENCE)
         except TimeoutError as exc:
             self._fail(RecoverableConnectionError(f'the peer neither answers nor reads: {exc}'))
 
@@ -723,7 +729,7 @@ class Connection(AbstractChannel):
         """
         if self.is_closing:
             return  # by another thread, which sees to the rest
-        if self._state.state is not ConnectionState.OPEN:
+        if self._state.state is not ConnectionState.OPEN or self._forked():
             self.collect()
             return
         try:
@@ -735,6 +741,9 @@ class Connection(AbstractChannel):
             )
         finally:
             self.collect()
+
+    def _prepare(self, sig: MethodSig) -> None:
+        self._check_usable()
 
     def _send(self, sig: MethodSig, payload: bytes, content: Any) -> None:
         if sig == spec.Connection.Close:
