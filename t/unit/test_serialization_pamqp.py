@@ -7,16 +7,19 @@ pamqp is another implementation of the same tables, by other people. Where it di
 - it reads a timestamp as an aware datetime in UTC, we as a naive one, and takes those after 2106
   (beyond 32 bits) for milliseconds;
 - it writes an int by the smallest type that fits, and a float as f, with 32 bits;
-- its decimals hold no negative numbers: it reads the digits as unsigned, RabbitMQ as signed.
+- its decimals hold no negative numbers: it reads the digits as unsigned, RabbitMQ as signed; and
+  one that Python prints with an exponent (1E-7) it writes as 0;
+- pamqp 3, which Python 3.10 gets, cannot write every negative int.
 """
 
 from __future__ import annotations
 
+import struct
 from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from pamqp import commands, decode, encode
 
@@ -37,7 +40,8 @@ times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2106, 1,
     lambda time: time.replace(microsecond=0, fold=0))
 decimals = st.builds(
     lambda mantissa, places: Decimal(mantissa).scaleb(-places),
-    st.integers(0, 2**31 - 1), st.integers(0, 20))
+    st.integers(0, 2**31 - 1), st.integers(0, 20),
+).filter(lambda number: 'E' not in str(number))
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-2**63, 2**63 - 1), texts, times, decimals,
     st.floats(allow_nan=False, allow_infinity=False, width=32))
@@ -58,6 +62,14 @@ def as_pamqp_reads(value):
     return value
 
 
+def by_pamqp(write, *args):
+    """Return what pamqp writes, or give the example up where it cannot."""
+    try:
+        return write(*args)
+    except struct.error:
+        reject()
+
+
 @given(tables)
 def test_pamqp_reads_what_we_write(table):
     data = dumps('F', [table])
@@ -66,7 +78,7 @@ def test_pamqp_reads_what_we_write(table):
 
 @given(tables)
 def test_we_read_what_pamqp_writes(table):
-    data = encode.field_table(as_pamqp_reads(table))
+    data = by_pamqp(encode.field_table, as_pamqp_reads(table))
     assert loads('F', data, 0) == ([table], len(data))
 
 
@@ -115,7 +127,7 @@ def test_methods(data):
     assert [getattr(frame, name) for name in theirs.__slots__] == [
         as_pamqp_reads(value) for value in values]
     try:
-        back = frame.marshal()
+        back = by_pamqp(frame.marshal)
     except ValueError:
         return  # its checks again
     assert loads(method.format, back, 0) == (values, len(back))
@@ -139,5 +151,5 @@ def test_basic_properties(properties):
         got = getattr(theirs, NAMES_OF_PAMQP.get(name, name))
         assert (got or None) == (as_pamqp_reads(want) or None)
     # pamqp does not write what is empty.
-    assert decode_properties_basic(theirs.marshal(), 0)[0] == {
+    assert decode_properties_basic(by_pamqp(theirs.marshal), 0)[0] == {
         name: value for name, value in properties.items() if value != ''}
