@@ -18,7 +18,7 @@ LAYERS = {
         'serialization', 'basic_message', 'deadline', 'heartbeat', 'confirms', 'channel_ids',
         'states', 'read_buffer', 'negotiation',
     },
-    3: {'method_framing', 'transport', 'sasl', 'events', 'reader_role'},
+    3: {'method_framing', 'transport', 'sasl', 'events', 'reader_role', 'confirm_mode'},
     4: {'abstract_channel', 'frame_reader'},
     5: {'channel', 'connection', 'handshake'},
     6: {'__init__'},
