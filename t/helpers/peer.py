@@ -578,7 +578,7 @@ class Wire:
                 self._answer(channel, frame, on or {}, mute, confirms, heartbeats)
             except (ConnectionError, BrokenPipeError):
                 return None
-            if self.closed or isinstance(frame, commands.Connection.CloseOk):
+            if self.closed:
                 return None
 
     def _answer(
@@ -734,6 +734,8 @@ class Peer:
             script(wire)
         except BaseException as exc:  # noqa: BLE001 (raised in the test's thread, by close)
             wire.error = exc
+            if isinstance(exc, ssl.SSLError):
+                wire.close()  # as any server does
         finally:
             wire.finished.set()
             with wire._news:

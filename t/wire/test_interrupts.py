@@ -1,0 +1,197 @@
+"""Exceptions of signal handlers, mid-write and mid-read: a connection is whole or broken."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from contextlib import contextmanager, suppress
+
+import pytest
+from pamqp import commands
+
+import amqp
+from amqp import Message
+
+from .support import SOON, drain_until
+
+
+class Interrupted(Exception):
+    """What a signal handler raises, as a task's time limit does."""
+
+
+@contextmanager
+def storm(interval):
+    """A signal every so often, whose handler raises."""
+
+    def handler(*args):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, handler)
+    # Python drops what is raised within a finalizer, and reports it here.
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+        yield
+    finally:
+        while True:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+                sys.unraisablehook = hook
+                break
+            except Interrupted:
+                continue
+
+
+def attempts(operation, count, interval):
+    """Repeat an operation under a storm of signals; how often it ended, and was interrupted."""
+    done = interrupted = 0
+    error = None
+    try:
+        with storm(interval):
+            while done + interrupted < count and error is None:
+                try:
+                    operation()
+                    done += 1
+                except Interrupted:
+                    interrupted += 1
+                except amqp.RecoverableConnectionError as exc:
+                    error = exc
+    except Interrupted:
+        interrupted += 1
+    return done, interrupted, error
+
+
+@pytest.mark.parametrize('size', [10, 20_000, 2_000_000])
+@pytest.mark.parametrize('round_', range(6))
+def test_storm_during_publish(connect, small_window_peer, size, round_):
+    """Each message arrives whole or not at all, and after half a message nothing."""
+    peer = small_window_peer
+    peer.serve(heartbeats=False)
+    connection = connect(peer.host, rpc_timeout=SOON)
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    channel = connection.channel()
+    body = b'b' * size
+    done, _, error = attempts(
+        lambda: channel.basic_publish(Message(body), routing_key='q'), 60, 0.0007 + round_ * 0.0003
+    )
+    if error is None and connection.connected:
+        channel.basic_publish(Message(b'last'), routing_key='q')
+        assert channel.queue_purge('q') == 0
+        assert peer.wire().published[-1].body == b'last'
+    else:
+        with pytest.raises(amqp.RecoverableConnectionError):
+            channel.basic_publish(Message(b'never'), routing_key='q')
+        assert peer.wire().ended.wait(SOON)
+    messages = [message.body for message in peer.wire().published]
+    assert len(messages) >= done
+    assert all(received in (body, b'last') for received in messages)
+
+
+@pytest.mark.parametrize('round_', range(4))
+def test_storm_during_requests(peer, connect, round_):
+    """An interrupted request may leave a reply behind: it never answers another."""
+    peer.serve()
+    connection = connect()
+    channel = connection.channel()
+    wrong = []
+    names = iter(range(1_000_000))
+
+    def declare():
+        name = f'q{next(names)}'
+        declared = channel.queue_declare(name)
+        if declared.queue != name:
+            wrong.append((name, declared.queue))
+
+    _, _, error = attempts(declare, 300, 0.0009 + round_ * 0.0003)
+    assert not wrong
+    if error is None and connection.connected:
+        assert channel.queue_declare('last').queue == 'last'
+
+
+@pytest.mark.parametrize('round_', range(4))
+def test_storm_during_consuming(peer, connect, round_):
+    """Interrupted drains lose no message, unless they break the connection, and say so."""
+    peer.serve()
+    connection = connect()
+    channel = connection.channel()
+    got = []
+    channel.basic_consume('q', 'tag', no_ack=True, callback=lambda msg: got.append(msg.body))
+    total = 400
+
+    def deliver():
+        with suppress(OSError):
+            for number in range(total):
+                peer.wire().deliver(1, delivery_tag=number + 1, body=b'%d' % number * 50)
+
+    sender = threading.Thread(target=deliver)
+    sender.start()
+    _, _, error = attempts(
+        lambda: connection.drain_events(timeout=SOON), total // 2, 0.0009 + round_ * 0.0003
+    )
+    if error is None and connection.connected:
+        # A handler's exception may end a callback, or fall just before it: that message is lost.
+        sender.join(SOON)
+        peer.wire().deliver(1, delivery_tag=total + 1, body=b'last')
+        drain_until(connection, lambda: got and got[-1] == b'last')
+        expected = [b'%d' % number * 50 for number in range(total)]
+        numbers = [expected.index(body) for body in got[:-1]]
+        assert numbers == sorted(set(numbers))
+    connection.collect()
+    sender.join(SOON)
+
+
+def test_interrupted_wait_leaves_the_connection_whole(peer, connect):
+    """The usual case: the exception falls into a wait for the socket."""
+    peer.serve(mute=[commands.Queue.Declare])
+    connection = connect()
+    channel = connection.channel()
+    for call in (
+        lambda: connection.drain_events(timeout=SOON),
+        lambda: channel.queue_declare('q'),
+    ):
+        with pytest.raises(Interrupted), storm(0.05):
+            call()
+        assert connection.connected
+    other = connection.channel()
+    assert other.queue_purge('q') == 0
+
+
+def test_late_reply_to_an_interrupted_request(peer, connect):
+    """The next request of its kind gets its own reply, not that of the interrupted one."""
+    peer.serve(mute=[commands.Queue.Declare])
+    connection = connect()
+    channel = connection.channel()
+    with pytest.raises(Interrupted), storm(0.05):
+        channel.queue_declare('interrupted')
+    wire = peer.wire()
+    number = wire.received[-1][0]
+    wire.send(number, commands.Queue.DeclareOk('interrupted', 1, 1))
+
+    def answer():
+        wire.seen(commands.Queue.Declare, 2)
+        where, frame = wire.received[-1]
+        wire.send(where, commands.Queue.DeclareOk(frame.queue, 2, 2))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert tuple(channel.queue_declare('next')) == ('next', 2, 2)
+    thread.join(SOON)
+
+
+def test_keyboard_interrupt_in_a_callback(peer, connect):
+    peer.serve()
+    connection = connect()
+    channel = connection.channel()
+
+    def callback(msg):
+        raise KeyboardInterrupt
+
+    channel.basic_consume('q', 'tag', no_ack=True, callback=callback)
+    peer.wire().deliver(1)
+    with pytest.raises(KeyboardInterrupt):
+        connection.drain_events(timeout=SOON)
+    assert connection.connected
+    assert channel.queue_purge('q') == 0
