@@ -19,7 +19,13 @@ from vine import promise
 
 from . import spec
 from .deadline import Deadline
-from .exceptions import EncodeError, FrameSyntaxError, RecoverableConnectionError, UnexpectedFrame
+from .exceptions import (
+    AMQPError,
+    EncodeError,
+    FrameSyntaxError,
+    RecoverableConnectionError,
+    UnexpectedFrame,
+)
 from .serialization import dumps, loads
 
 __all__ = ('AbstractChannel', 'Reply')
@@ -154,7 +160,7 @@ class AbstractChannel:
             self._await_reply(reply)
             try:
                 self._send(sig, payload, content)
-            except (EncodeError, TimeoutError):  # not an octet was sent
+            except (AMQPError, OSError):  # not an octet was sent, or the connection is lost
                 self._forget_reply(reply)
                 raise
         return reply
@@ -213,13 +219,17 @@ class AbstractChannel:
         itself. Other events are dispatched meanwhile.
         """
         reply = self._requested.pop(threading.get_ident(), None)
-        if reply is None or reply.methods != _as_methods(method):
+        requested = reply is not None and reply.methods == _as_methods(method)
+        if reply is None or not requested:
             reply = Reply(_as_methods(method))
             self._await_reply(reply)
         try:
             self._wait_for_reply(reply, timeout)
-        except TimeoutError:
-            self._forget_reply(reply)
+        except BaseException:
+            # The place for the reply to a request stays, whatever ends the
+            # wait: that reply must not be taken for another's.
+            if not requested:
+                self._forget_reply(reply)
             raise
         if reply.error is not None:
             try:
