@@ -13,7 +13,7 @@ PURE = .venv-pure
 PIP = bin/python -m pip -qq --disable-pip-version-check
 PYTEST = bin/pytest --durations=10 $(PYTEST_ARGS)
 SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd)
-UNIT = $(wildcard t/unit t/wire t/differential)
+UNIT = t/unit t/wire
 BROKER = $(COMPILED)/bin/python -m t.helpers.broker
 
 .DELETE_ON_ERROR:
@@ -45,7 +45,7 @@ unit-pure: $(PURE)/tools
 	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) $(UNIT)
 
 unit-compiled: $(COMPILED)/tools
-	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(COMPILED)/$(PYTEST) $(UNIT)
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(COMPILED)/$(PYTEST) $(UNIT) t/differential
 
 integration: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
@@ -82,8 +82,8 @@ $(PURE)/package: $(SOURCES) | $(PURE)/bin/python
 	touch $@
 
 $(COMPILED)/tools: $(COMPILED)/package $(wildcard requirements/*.txt)
-	$(COMPILED)/$(PIP) install -r requirements/lint.txt -r requirements/type.txt \
-		-r requirements/docs.txt -r requirements/test-integration.txt
+	$(COMPILED)/$(PIP) install $(addprefix -r requirements/, \
+		lint.txt type.txt docs.txt test-cython.txt test-integration.txt)
 	touch $@
 
 $(PURE)/tools: $(PURE)/package $(wildcard requirements/*.txt)
