@@ -245,3 +245,21 @@ def test_slow_reader_gets_everything_in_order(small_window_peer, connect):
         assert [message.body for message in mine] == [
             b'%d' % number * (count * 997) for count in range(20)
         ]
+
+
+@pytest.mark.parametrize('what', ['channel close', 'flow', 'cancel', 'connection close'])
+def test_answers_that_cannot_be_written_do_not_hold_up_a_drain(stalling, what):
+    """The peer reads nothing, yet speaks: to answer it must not take longer than the drain may."""
+    connection, channel, wire = stalling(rpc_timeout=60)
+    channel.basic_consume('q', 'tag', nowait=True)
+    fill(channel)
+    frame = {
+        'channel close': (1, commands.Channel.Close(404, 'NOT_FOUND', 60, 40)),
+        'flow': (1, commands.Channel.Flow(True)),
+        'cancel': (1, commands.Basic.Cancel('tag', nowait=False)),
+        'connection close': (0, commands.Connection.Close(320, 'CONNECTION_FORCED', 0, 0)),
+    }[what]
+    wire.send(*frame)
+    readable(connection)
+    call = Background(connection.drain_events, timeout=0.5)
+    assert isinstance(call.error(), (amqp.AMQPError, TimeoutError, type(None)))

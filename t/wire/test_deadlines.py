@@ -243,6 +243,8 @@ def test_zero_and_negative_timeouts_poll(peer, connect):
     for timeout in (0, 0.0, -1):
         with ends_within(SOON), pytest.raises(socket.timeout):
             connection.drain_events(timeout=timeout)
+    assert connection.connected
+    assert connection.channel().queue_purge('q') == 0
 
 
 class TimedOut(socket.socket):
