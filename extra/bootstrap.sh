@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install what this machine lacks of: python (venv), compiler (C compiler, Python's headers), broker.
+# Install what this machine lacks of: python (venv), compiler (C compiler, Python's headers), broker,
+# debootstrap.
 #
 #     extra/bootstrap.sh WHAT...
 #
@@ -29,6 +30,10 @@ END
 need_broker() {
     [ -z "${AMQP_TEST_RABBITMQ_HOME:-}${AMQP_TEST_RABBITMQ_ROOT:-}" ] || return 0
     compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*' >/dev/null || missing+=(rabbitmq-server)
+}
+
+need_debootstrap() {
+    command -v debootstrap >/dev/null || missing+=(debootstrap debian-archive-keyring)
 }
 
 die() {
