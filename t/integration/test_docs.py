@@ -156,13 +156,18 @@ def test_the_worker_lasts_over_a_restart(private_broker: Broker) -> None:
             channel.queue_declare('tasks', durable=True, auto_delete=False)
             channel.basic_publish_confirm(amqp.Message(body, delivery_mode=2), routing_key='tasks')
 
-    def seen(text: str) -> bool:
-        return any(text in line for line in process.stderr)
+    def wait_for(text: str) -> None:
+        lines: list[str] = []
+        for line in process.stderr:
+            lines.append(line)
+            if text in line:
+                return
+        pytest.fail(f'it ended without {text!r}:\n{"".join(lines)}')
 
     with running(sys.executable, str(DOCS / 'examples' / 'worker.py'), host) as process:
         publish('before')
-        assert seen("working on 'before'")
+        wait_for("working on 'before'")
         private_broker.restart()
-        assert seen('connecting again')
+        wait_for('connecting again')
         publish('after')
-        assert seen("working on 'after'")
+        wait_for("working on 'after'")
