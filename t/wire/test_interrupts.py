@@ -12,6 +12,7 @@ import pytest
 from pamqp import commands
 
 import amqp
+import amqp.method_framing
 from amqp import Message
 
 from .support import SOON, drain_until
@@ -195,3 +196,90 @@ def test_keyboard_interrupt_in_a_callback(peer, connect):
         connection.drain_events(timeout=SOON)
     assert connection.connected
     assert channel.queue_purge('q') == 0
+
+
+class Trap:
+    """A frame writer that is interrupted, as by a signal, just before or just after it writes."""
+
+    def __init__(self):
+        self.when = None
+
+    def __call__(self, connection, transport):
+        write = amqp.method_framing.frame_writer(connection, transport)
+
+        def trapped(*args, **kwargs):
+            when, self.when = self.when, None
+            if when == 'before':
+                raise Interrupted
+            write(*args, **kwargs)
+            if when == 'after':
+                raise Interrupted
+
+        return trapped
+
+
+@pytest.mark.parametrize('when', ['before', 'after'])
+def test_interrupted_write_of_a_request(peer, connect, when):
+    """No ghost waits for a reply that the next request is to get, nor is a reply left over."""
+    peer.serve()
+    trap = Trap()
+    connection = connect(frame_writer=trap, rpc_timeout=2)
+    channel = connection.channel()
+    trap.when = when
+    with pytest.raises(Interrupted):
+        channel.queue_declare('interrupted')
+    if connection.connected:
+        assert channel.queue_declare('next').queue == 'next'
+        assert channel.queue_declare('last').queue == 'last'
+    else:
+        with pytest.raises(amqp.RecoverableConnectionError):
+            channel.queue_declare('never')
+
+
+@pytest.mark.parametrize('when', ['before', 'after'])
+def test_interrupted_write_of_a_confirmed_message(peer, connect, when):
+    """The numbers of confirms stay in step with what is on the wire."""
+    peer.serve()
+    trap = Trap()
+    connection = connect(frame_writer=trap, rpc_timeout=2, confirm_publish=True)
+    channel = connection.channel()
+    channel.basic_publish(Message('first'))
+    trap.when = when
+    with pytest.raises(Interrupted):
+        channel.basic_publish(Message('interrupted'))
+    if connection.connected:
+        for body in ('next', 'last'):
+            channel.basic_publish(Message(body), confirm_timeout=2)
+        assert peer.wire().messages(3)[-1].body == b'last'
+    else:
+        with pytest.raises(amqp.RecoverableConnectionError):
+            channel.basic_publish(Message('never'))
+
+
+@pytest.mark.parametrize('when', ['before', 'after'])
+def test_interrupted_write_of_an_open(peer, connect, when):
+    peer.serve()
+    trap = Trap()
+    connection = connect(frame_writer=trap, rpc_timeout=2)
+    trap.when = when
+    with pytest.raises(Interrupted):
+        connection.channel()
+    if connection.connected:
+        for _ in range(3):
+            assert connection.channel().queue_purge('q') == 0
+
+
+@pytest.mark.parametrize('when', ['before', 'after'])
+@pytest.mark.parametrize('what', ['channel', 'connection'])
+def test_interrupted_write_of_a_close(peer, connect, what, when):
+    peer.serve()
+    trap = Trap()
+    connection = connect(frame_writer=trap, rpc_timeout=2)
+    channel = connection.channel()
+    trap.when = when
+    with pytest.raises(Interrupted):
+        (channel if what == 'channel' else connection).close()
+    if what == 'connection':
+        assert not connection.connected
+    elif connection.connected:
+        assert connection.channel().queue_purge('q') == 0
