@@ -41,27 +41,38 @@ die() {
     exit 1
 }
 
-# As root, with the packages as arguments. dpkg asks policy-rc.d before it starts a service; an
-# administrator's own policy stays: ours is laid over it in a mount namespace that ends with apt.
+# As root, with the packages as arguments. dpkg asks policy-rc.d before it starts a service: 101 is
+# no. An administrator's own policy that says yes stays where it is; ours is laid over it, in a mount
+# namespace that ends with apt.
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d ours
+    local policy=/usr/sbin/policy-rc.d answer=0 ours
+    local install=(apt-get install -qq -y --no-install-recommends "$@")
     export DEBIAN_FRONTEND=noninteractive
-    ours=$(mktemp)
-    printf '#!/bin/sh\nexit 101\n' >"$ours"
-    chmod 755 "$ours"
     apt-get update -qq
     if [ -e "$policy" ]; then
-        trap "rm -f '$ours'" EXIT
-        unshare --mount sh -c 'mount --bind "$0" "$1" && shift && exec "$@"' "$ours" "$policy" \
-            apt-get install -qq -y --no-install-recommends "$@"
+        "$policy" rabbitmq-server start >/dev/null 2>&1 || answer=$?
+        if [ "$answer" = 101 ]; then
+            "${install[@]}"
+        else
+            ours=$(mktemp)
+            trap "rm -f '$ours'" EXIT
+            refuse_all "$ours"
+            unshare --mount sh -c 'mount --bind "$0" "$1" && shift && exec "$@"' \
+                "$ours" "$policy" "${install[@]}"
+        fi
     else
-        trap "rm -f '$ours' '$policy'" EXIT
-        cp "$ours" "$policy"
-        apt-get install -qq -y --no-install-recommends "$@"
+        trap "rm -f '$policy'" EXIT
+        refuse_all "$policy"
+        "${install[@]}"
     fi
     case " $* " in *" rabbitmq-server "*)
         [ ! -d /run/systemd/system ] || systemctl disable -q rabbitmq-server epmd.service epmd.socket || :
     esac
+}
+
+refuse_all() {
+    printf '#!/bin/sh\nexit 101\n' >"$1"
+    chmod 755 "$1"
 }
 
 if [ "${1:-}" = --install ]; then
