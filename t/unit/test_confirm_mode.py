@@ -1,0 +1,137 @@
+"""The confirm mode of a channel: numbering for many threads, returns, answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from amqp.basic_message import Message
+from amqp.confirm_mode import ConfirmMode
+from amqp.exceptions import EncodeError, RecoverableChannelError
+from amqp.protocol import basic_return_t
+from amqp.serialization import dumps
+from t.helpers.threads import Background
+
+
+def publish(mode, body=b'x', exchange='', routing_key='key', mandatory=False, immediate=False):
+    payload = dumps('Bssbb', (0, exchange, routing_key, mandatory, immediate))
+    return mode.number(payload, Message(body))
+
+
+def returned(body=b'x', exchange='', routing_key='key'):
+    return basic_return_t(312, 'NO_ROUTE', exchange, routing_key, Message(body))
+
+
+@pytest.fixture
+def mode():
+    made = ConfirmMode()
+    made.begin()
+    return made
+
+
+def test_outside_of_it_nothing_is_numbered():
+    mode = ConfirmMode()
+    assert not mode.is_on()
+    assert publish(mode) is None
+    assert mode.settle(1, False, True) is None
+    assert not mode.message_returned(returned())
+    assert not mode.end(RuntimeError())
+    mode.withdraw(None)
+
+
+def test_within_it_everything_is(mode):
+    assert mode.is_on()
+    assert [publish(mode).delivery_tag for _ in range(3)] == [1, 2, 3]
+    assert [each.delivery_tag for each in mode.settle(2, True, True)] == [1, 2]
+    assert mode.settle(1, False, True) == []
+
+
+def test_beginning_it_again_changes_nothing(mode):
+    publish(mode)
+    mode.begin()
+    assert publish(mode).delivery_tag == 2
+
+
+def test_what_a_thread_awaits_is_noted(mode):
+    with mode.awaiting():
+        assert publish(mode).awaited  # noqa: PGH005
+        assert not Background(publish, mode).result().awaited
+    assert not publish(mode).awaited
+    with pytest.raises(KeyError), mode.awaiting():
+        raise KeyError
+    assert not publish(mode).awaited
+
+
+def test_whoever_awaits_a_confirm_does_not_publish_without():
+    mode = ConfirmMode()
+    with mode.awaiting():
+        with pytest.raises(RecoverableChannelError, match='opened again meanwhile'):
+            publish(mode)
+
+
+def test_its_end(mode):
+    plain = publish(mode)
+    error = RuntimeError('gone')
+    assert not mode.end(error)  # nobody waits for that one
+    assert plain.error is error
+    assert not mode.is_on()
+    mode.begin()
+    with mode.awaiting():
+        awaited = publish(mode)
+    assert awaited.delivery_tag == 1  # a new count
+    assert mode.end(error)
+    assert awaited.error is error
+
+
+def test_a_number_is_taken_back(mode):
+    publish(mode)
+    mode.withdraw(publish(mode))
+    assert publish(mode).delivery_tag == 2
+
+
+def test_a_number_that_is_gone_need_not_be(mode):
+    confirmation = publish(mode)
+    mode.end(RuntimeError())
+    mode.withdraw(confirmation)
+    assert not mode.is_on()
+
+
+def test_a_body_that_cannot_be_sent_takes_no_number(mode):
+    with pytest.raises(EncodeError):
+        publish(mode, body=5, mandatory=True)
+    assert publish(mode).delivery_tag == 1
+
+
+def test_several_returns_before_one_ack(mode):
+    """RabbitMQ puts confirms together: each return belongs to its own message."""
+    first = publish(mode, b'1', mandatory=True)
+    second = publish(mode, b'2', mandatory=True)
+    third = publish(mode, b'3', mandatory=True)
+    for body in (b'1', b'3'):
+        assert mode.message_returned(returned(body))
+    mode.settle(3, True, True)
+    assert first.returned.message.body == b'1'
+    assert second.returned is None
+    assert third.returned.message.body == b'3'
+
+
+def test_a_return_beside_the_acks_of_others(mode):
+    routed = publish(mode, b'same', routing_key='routed', mandatory=True)
+    lost = publish(mode, b'same', routing_key='lost', mandatory=True)
+    mode.message_returned(returned(b'same', routing_key='lost'))
+    mode.settle(1, False, True)
+    mode.settle(2, False, True)
+    assert routed.returned is None
+    assert lost.returned.routing_key == 'lost'
+
+
+def test_messages_that_are_alike_are_returned_in_their_order(mode):
+    messages = [publish(mode, b'same', immediate=True) for _ in range(3)]
+    for _ in range(2):
+        mode.message_returned(returned(b'same'))
+    assert [each.returned is not None for each in messages] == [True, True, False]
+
+
+def test_text_is_known_by_its_octets(mode):
+    confirmation = publish(mode, 'é', mandatory=True)
+    mode.message_returned(returned('é'.encode()))
+    assert confirmation.returned is not None

@@ -1,0 +1,78 @@
+"""The names at the top of the package."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import amqp
+from amqp import exceptions
+
+
+def test_every_name_is_there():
+    assert sorted(amqp.__all__) == sorted(set(amqp.__all__))
+    for name in amqp.__all__:
+        assert getattr(amqp, name) is not None
+
+
+def test_every_error_is_at_the_top():
+    errors = set(exceptions.__all__) - {'AMQPDeprecationWarning'}
+    assert errors <= set(amqp.__all__)
+    for name in errors:
+        assert getattr(amqp, name) is getattr(exceptions, name)
+
+
+def test_the_version_by_its_parts():
+    assert re.fullmatch(r'\d+\.\d+\.\d+', amqp.__version__)
+    parts = tuple(map(int, re.findall(r'\d+', amqp.__version__)))
+    assert amqp.VERSION[:3] == parts
+    assert amqp.version_info is amqp.VERSION
+    assert (amqp.VERSION.major, amqp.VERSION.minor, amqp.VERSION.micro) == parts
+    assert amqp.VERSION.releaselevel == amqp.VERSION.serial == ''
+
+
+def test_kombu_accepts_the_version():
+    assert (5, 4, 2) <= amqp.VERSION[:3] < (6,)
+
+
+def test_which_build_is_loaded():
+    pure = Path(amqp.serialization.__file__).suffix == '.py'
+    assert amqp.speedups == ('pure' if pure else 'compiled')
+
+
+def test_a_build_without_a_file_name_counts_as_compiled(monkeypatch):
+    """As in frozen applications."""
+    from amqp import serialization
+
+    monkeypatch.setattr(serialization, '__file__', None)
+    try:
+        assert importlib.reload(amqp).speedups == 'compiled'
+    finally:
+        monkeypatch.undo()
+        importlib.reload(amqp)
+
+
+@pytest.mark.parametrize(
+    ('module', 'names'),
+    [
+        ('connection', 'Connection AMQP_LOGGER SSLError'),
+        ('transport', '_AbstractTransport TCPTransport SSLTransport Transport'),
+        ('serialization', 'dumps loads _write_table _read_item GenericContent'),
+        ('method_framing', 'frame_handler frame_writer'),
+        ('basic_message', 'Message'),
+        ('channel', 'Channel'),
+        ('abstract_channel', 'AbstractChannel'),
+        ('protocol', 'queue_declare_ok_t basic_return_t'),
+        ('sasl', 'SASL PLAIN AMQPLAIN EXTERNAL GSSAPI RAW'),
+        ('spec', 'Basic Channel Connection Exchange Queue Confirm Tx method_t method'),
+    ],
+)
+def test_names_that_others_import(module, names):
+    found = importlib.import_module(f'amqp.{module}')
+    for name in names.split():
+        assert getattr(found, name) is not None
+    with pytest.raises(AttributeError):
+        found.no_such_name  # noqa: B018
