@@ -20,7 +20,6 @@ from vine import promise
 from . import spec
 from .deadline import Deadline
 from .exceptions import (
-    AMQPError,
     EncodeError,
     FrameSyntaxError,
     RecoverableConnectionError,
@@ -156,12 +155,15 @@ class AbstractChannel:
     ) -> Reply:
         """Send a method, with the place for its reply registered before."""
         reply = Reply(_as_methods(wait))
+        connection = self._usable_connection()
         with self._send_lock:
-            self._await_reply(reply)
+            before = connection.bytes_sent
             try:
+                self._await_reply(reply)
                 self._send(sig, payload, content)
-            except (AMQPError, OSError):  # not an octet was sent, or the connection is lost
+            except BaseException as exc:
                 self._forget_reply(reply)
+                connection._interrupted(exc, before)
                 raise
         return reply
 
@@ -249,16 +251,18 @@ class AbstractChannel:
         if timeout is not None:
             connection._wait_until(reply.is_ready, Deadline(timeout, now))
             return
-        deadline = Deadline(connection._reply_patience(), now)
+        patience = connection._reply_patience()
+        deadline = Deadline(patience, now)
         try:
             connection._wait_until(reply.is_ready, deadline)
         except TimeoutError:
             if reply.ready or not deadline.expired(time.monotonic()):
                 raise
-            self._reply_overdue(reply)
+            names = ' or '.join(spec.METHODS[sig].name for sig in reply.methods)
+            self._reply_overdue(f'no {names} within {patience} s')
 
-    def _reply_overdue(self, reply: Reply) -> None:
-        """``rpc_timeout`` has passed: raise the error that says so."""
+    def _reply_overdue(self, text: str) -> None:
+        """The time for a reply has passed: raise the error that says so."""
         raise NotImplementedError
 
     def _await_reply(self, reply: Reply) -> None:

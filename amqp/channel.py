@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from vine import ensure_promise, promise
 
 from . import spec
-from .abstract_channel import AbstractChannel, MethodSig, Reply
+from .abstract_channel import AbstractChannel, MethodSig
 from .basic_message import Message
 from .confirm_mode import ConfirmMode
 from .confirms import Confirmation
@@ -29,6 +29,7 @@ from .exceptions import (
     MessageNacked,
     NoRoute,
     RecoverableChannelError,
+    RecoverableConnectionError,
     RPCTimeout,
     UnexpectedFrame,
     error_for_code,
@@ -41,7 +42,7 @@ from .states import (
     IllegalTransition,
     StateMachine,
 )
-from .utils import get_logger
+from .utils import bytes_to_str, get_logger
 
 __all__ = ('Channel',)
 
@@ -113,6 +114,8 @@ class Channel(AbstractChannel):
         # Kept when the connection is let go of, which another thread may do
         # while this one dispatches.
         self._connection_events = connection._events
+        # Why the connection was lost, if that ended the channel.
+        self._lost: BaseException | None = None
         # The error by which the broker closed the channel, until someone has got it.
         self._unreported: AMQPError | None = None
         if connection.confirm_publish:
@@ -173,7 +176,7 @@ class Channel(AbstractChannel):
             connection._wait_until(self._not_opening, deadline)
         try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
-        except (EncodeError, TimeoutError):  # not an octet was sent
+        except TimeoutError:  # not an octet was sent
             self._state.state = ChannelState.REOPENABLE
             raise
         self.on_open(self)
@@ -257,11 +260,22 @@ class Channel(AbstractChannel):
         publisher_woken = self._confirm_mode.end(error)
         return self._fail_replies(error) or publisher_woken
 
+    def _usable_connection(self) -> Any:
+        connection = self.connection
+        if connection is None:
+            error = RecoverableConnectionError(
+                'connection already closed' if self._lost else 'the channel is closed'
+            )
+            error.__cause__ = self._lost
+            raise error
+        return connection
+
     def collect(self) -> None:
         """Tear this object down without a word to the broker. Never blocks."""
         connection, self.connection = self.connection, None
         if connection is None:
             return
+        self._lost = connection._cause
         # Otherwise the broker may still speak of it, or is yet to answer our close.
         let_go = self._state.state in (
             ChannelState.NEW,
@@ -311,10 +325,13 @@ class Channel(AbstractChannel):
         confirmation = None
         if sig == spec.Basic.Publish:
             confirmation = self._confirm_mode.number(payload, content)
+        before = connection.bytes_sent
         try:
             connection._write_method(self.channel_id, sig, payload, content, timeout)
-        except (EncodeError, TimeoutError):  # not an octet was sent
-            if sig == spec.Channel.Close:
+        except BaseException as exc:
+            connection._interrupted(exc, before)
+            # Unless the connection is lost, not an octet was sent.
+            if sig == spec.Channel.Close and self.connection is not None:
                 self._state.state = state
             self._confirm_mode.withdraw(confirmation)
             raise
@@ -322,11 +339,10 @@ class Channel(AbstractChannel):
             self._confirm_mode.begin()
         return confirmation
 
-    def _reply_overdue(self, reply: Reply) -> None:
+    def _reply_overdue(self, text: str) -> None:
         """Leave the channel to its fate: a late reply must not match a later request."""
-        names = ' or '.join(spec.METHODS[sig].name for sig in reply.methods)
         connection = self._usable_connection()
-        error = RPCTimeout(f'no {names} within {connection.rpc_timeout} s')
+        error = RPCTimeout(text)
         with self._send_lock:
             state = self._state.state
             if state in (ChannelState.OPENING, ChannelState.OPEN):
@@ -587,22 +603,22 @@ class Channel(AbstractChannel):
         """
         # A tag of the broker's making would come after the first message may
         # (py-amqp#162); one of ours is known before anything is sent.
-        if consumer_tag == '':
+        if consumer_tag in ('', b''):
             consumer_tag = f'amqp.ctag-{os.urandom(12).hex()}'
-        # Before anything is noted down: reopening forgets the consumers.
+        args = (0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, arguments)
+        # Before anything is noted down: an argument may be wrong, and
+        # reopening the channel forgets its consumers.
+        self._encode_arguments(spec.Basic.Consume, argsig, args)
         self._prepare(spec.Basic.Consume)
+        consumer_tag = bytes_to_str(consumer_tag)
         self.callbacks[consumer_tag] = callback
         if on_cancel is not None:
             self.cancel_callbacks[consumer_tag] = on_cancel
         if no_ack:
             self.no_ack_consumers.add(consumer_tag)
         try:
-            self.send_method(
-                spec.Basic.Consume,
-                argsig,
-                (0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, arguments),
-                wait=None if nowait else spec.Basic.ConsumeOk,
-            )
+            reply = None if nowait else spec.Basic.ConsumeOk
+            self.send_method(spec.Basic.Consume, argsig, args, wait=reply)
         except AMQPError:
             self._remove_consumer(consumer_tag)
             raise
@@ -844,7 +860,13 @@ class Channel(AbstractChannel):
             return
         if timeout is None:
             timeout = connection._reply_patience()
-        connection._wait_until(confirmation.settled, Deadline(timeout, time.monotonic()))
+        deadline = Deadline(timeout, time.monotonic())
+        try:
+            connection._wait_until(confirmation.settled, deadline)
+        except TimeoutError as exc:
+            if not deadline.expired(time.monotonic()):
+                raise  # a callback's own
+            raise TimeoutError(f'no confirm came within {timeout} s') from exc
 
     def _on_basic_return(
         self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Message

@@ -26,7 +26,7 @@ from vine import ensure_promise, promise
 
 from . import sasl, spec
 from ._version import __version__
-from .abstract_channel import AbstractChannel, MethodSig, Reply
+from .abstract_channel import AbstractChannel, MethodSig
 from .channel import Channel as _Channel
 from .channel_ids import ChannelIds
 from .deadline import Deadline
@@ -65,6 +65,9 @@ if TYPE_CHECKING:
 
 __all__ = ('Connection',)
 
+# Within the class this name is its attribute, for subclasses to replace.
+Channel = _Channel
+
 AMQP_LOGGER = get_logger('amqp')
 AMQP_HEARTBEAT_LOGGER = get_logger('amqp.connection.Connection.heartbeat_tick')
 
@@ -98,8 +101,9 @@ class Connection(AbstractChannel):
 
     :param host: ``host[:port]``.
     :param userid: for PLAIN and AMQPLAIN, with *password*; a principal for GSSAPI.
-    :param login_method: the name of a mechanism; by default the first that
-        the broker offers and we know. With *login_response*, that is sent.
+    :param login_method: the name of a mechanism. By default the first that
+        the broker offers of GSSAPI, EXTERNAL (if *ssl* names a ``certfile``),
+        PLAIN, AMQPLAIN, EXTERNAL. With *login_response*, that is sent.
     :param authentication: `amqp.sasl` instances, instead of the four before.
     :param client_properties: what to tell the broker about this client.
     :param ssl: True, an ``ssl.SSLContext``, or a dict; see `SSLTransport`.
@@ -205,7 +209,12 @@ class Connection(AbstractChannel):
         self.write_timeout = write_timeout
         self.socket_settings = socket_settings
         self.authentication = sasl.mechanisms_for(
-            authentication, login_method, login_response, userid, password
+            authentication,
+            login_method,
+            login_response,
+            userid,
+            password,
+            certificate=isinstance(ssl, Mapping) and _names_certificate(ssl),
         )
         self.client_properties: dict[str, Any] = {
             **self.library_properties,
@@ -605,6 +614,15 @@ class Connection(AbstractChannel):
         transport = self._usable_transport()
         self._write_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
 
+    def _interrupted(self, exc: BaseException, bytes_sent: int) -> None:
+        """Something was raised while a request was sent: break the connection, if it has left.
+
+        For what a signal handler raises. The stream may be whole then, but
+        nobody would take the reply.
+        """
+        if not isinstance(exc, FATAL_ERRORS) and self.bytes_sent != bytes_sent:
+            self._fail(exc)
+
     def _write_frame(
         self, transport: _AbstractTransport, timeout: float | None, *frame: Any
     ) -> None:
@@ -649,12 +667,13 @@ class Connection(AbstractChannel):
         try:
             self._wait_until(unblocked, limit.no_later_than(deadline.at))
         except TimeoutError:
-            if not limit.expired(time.monotonic()):
-                raise
-            reason = self._blocked_reason or 'channel.flow'
-            raise Blocked(
-                f'the broker has taken no messages for {self.blocked_timeout} s: {reason}'
-            ) from None
+            now = time.monotonic()
+            text = f'the broker takes no messages: {self._blocked_reason or "channel.flow"}'
+            if limit.expired(now):
+                raise Blocked(f'{text} (waited {self.blocked_timeout} s)') from None
+            if deadline.expired(now):
+                raise TimeoutError(text) from None
+            raise  # a callback's own
 
     def _on_blocked(self, reason: str) -> None:
         self._blocked_reason = reason
@@ -749,7 +768,7 @@ class Connection(AbstractChannel):
         if sig == spec.Connection.Close:
             self._state.advance(ConnectionEvent.SEND_CLOSE)
             self._give_up_channels()
-        self._write_method(0, sig, payload, content)
+        super()._send(sig, payload, content)
 
     def abort(self) -> None:
         """Drop the connection at once, without a word to the broker. Never blocks."""
@@ -781,9 +800,8 @@ class Connection(AbstractChannel):
     def _on_close_ok(self) -> None:
         self._state.advance(ConnectionEvent.RECV_CLOSE_OK)
 
-    def _reply_overdue(self, reply: Reply) -> None:
-        names = ' or '.join(spec.METHODS[sig].name for sig in reply.methods)
-        raise self._fail(RecoverableConnectionError(f'no {names} within {self.rpc_timeout} s'))
+    def _reply_overdue(self, text: str) -> None:
+        raise self._fail(RecoverableConnectionError(text))
 
     def collect(self) -> None:
         """Tear this object down without a word to the broker. Never blocks.
@@ -887,6 +905,11 @@ class Connection(AbstractChannel):
     def _reply_patience(self) -> float | None:
         """Seconds that a wait for a reply may last."""
         return self._usable_transport().patience(self.rpc_timeout, self.read_timeout)
+
+
+def _names_certificate(ssl_options: Mapping[str, Any]) -> bool:
+    """Whether the options for TLS hold a certificate of the client's."""
+    return bool(ssl_options.get('certfile') or ssl_options.get('keyfile'))
 
 
 def _kept(cause: BaseException) -> BaseException:

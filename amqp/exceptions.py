@@ -137,7 +137,8 @@ class AMQPError(Exception):
 
     def __str__(self) -> str:
         if self.method:
-            return f'{self.method}: ({self.reply_code}) {self.reply_text}'
+            code = f'({self.reply_code}) ' if self.reply_code else ''
+            return f'{self.method}: {code}{self.reply_text}'
         return self.reply_text or f'<{type(self).__name__}: unknown error>'
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -70,19 +70,18 @@ class Handshake:
         self._send(spec.Connection.StartOk, (properties, mechanism, response, connection.locale))
 
     def _authenticate(self) -> tuple[bytes, bytes]:
-        """The first mechanism of the broker's list that works here, and its response."""
+        """The first mechanism of ours that the broker offers and works here, and its response."""
         offered = self._connection.mechanisms
-        known = {each.mechanism: each for each in reversed(self._connection.authentication)}
-        for name in offered:
-            mechanism = known.get(name)
-            if mechanism is None:
+        known = self._connection.authentication
+        for mechanism in known:
+            if mechanism.mechanism not in offered:
                 continue
             response = mechanism.start(self._connection)
             if response is not NotImplemented:
                 self._mechanism = mechanism
-                return name, response
+                return mechanism.mechanism, response
         theirs = b', '.join(offered).decode()
-        ours = b', '.join(name for name in known if name).decode()
+        ours = b', '.join(each.mechanism for each in known).decode()
         raise ConnectionError(
             f'no authentication mechanism in common: the broker offers {theirs}; we know {ours}'
         )

@@ -178,18 +178,21 @@ def mechanisms_for(
     login_response: bytes | None,
     userid: str,
     password: str,
+    certificate: bool = False,
 ) -> tuple[SASL, ...]:
-    """The mechanisms that a connection's arguments stand for, the preferred one first."""
+    """The mechanisms that a connection's arguments stand for, the preferred one first.
+
+    Whoever shows a *certificate* means to log in by it; without one EXTERNAL
+    comes last, for brokers that offer nothing else.
+    """
     if isinstance(authentication, SASL):
         return (authentication,)
     if chosen := tuple(authentication):
         return chosen
     if login_method is None:
-        return (
-            GSSAPI(userid, fail_soft=True),
-            PLAIN(userid, password),
-            AMQPLAIN(userid, password),
-        )
+        by_password = (PLAIN(userid, password), AMQPLAIN(userid, password))
+        rest = (EXTERNAL(), *by_password) if certificate else (*by_password, EXTERNAL())
+        return (GSSAPI(userid, fail_soft=True), *rest)
     if login_response is not None:
         return (RAW(login_method.encode(), login_response),)
     makers: dict[str, Callable[[], SASL]] = {

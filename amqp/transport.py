@@ -12,6 +12,7 @@ under a waiting thread.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import select
@@ -267,12 +268,21 @@ class _AbstractTransport:
         return self.connected and self._peek() != b''
 
     def data_is_waiting(self) -> bool:
-        """Whether bytes of the peer wait unread, here or in the kernel."""
-        return self.connected and (self.holds_data() or bool(self._peek()))
+        """Whether the peer has sent what nobody has looked at yet.
+
+        The beginning of a frame doesn't count: its rest may never come.
+        """
+        return self.connected and (
+            self._read_buffer.has_frame() or self._decrypted() > 0 or bool(self._peek())
+        )
 
     def holds_data(self) -> bool:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
-        return bool(self._read_buffer)
+        return bool(self._read_buffer) or self._decrypted() > 0
+
+    def _decrypted(self) -> int:
+        """Octets that a layer below has taken from the kernel, and we have not from it."""
+        return 0
 
     def has_frame(self) -> bool:
         """Whether `read_frame` would return at once, without asking the kernel.
@@ -291,8 +301,7 @@ class _AbstractTransport:
     def _peek(self) -> bytes | None:
         """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
         try:
-            # The plain socket's recv, for an SSLSocket's takes no flags.
-            return socket.socket.recv(self._usable_socket(), 1, socket.MSG_PEEK)
+            return _socket.socket.recv(_plain(self._usable_socket()), 1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -517,9 +526,16 @@ class _AbstractTransport:
             raise
 
     def _wait_to_send(self, want: int, deadline: Deadline) -> None:
-        if deadline.at == inf:
-            deadline = Deadline(self.stall_timeout, time.monotonic())
-        self._wait(want, deadline, 'the peer took no data in time')
+        if deadline.at < inf:
+            self._wait(want, deadline, 'the peer took no data in time')
+            return
+        try:
+            self._wait(want, Deadline(self.stall_timeout, time.monotonic()), '')
+        except TimeoutError:
+            # No caller set a limit: this is no expired wait but a dead peer.
+            raise ConnectionAbortedError(
+                errno.ETIMEDOUT, f'the peer has taken no data for {self.stall_timeout} s'
+            ) from None
 
     def _holds_unsent(self) -> bool:
         """Whether a layer below may send more of a write that was given up."""
@@ -678,18 +694,14 @@ class SSLTransport(_AbstractTransport):
             server_hostname=None if server_side else server_hostname or self.host,
         )
 
-    def holds_data(self) -> bool:
-        """As for TCP; bytes decrypted and not read yet count too."""
+    def _decrypted(self) -> int:
         sock: Any = self.sock
-        return bool(self._read_buffer) or (sock is not None and sock.pending() > 0)
+        return 0 if sock is None else sock.pending()
 
     def has_frame(self) -> bool:
         """As for TCP; what OpenSSL has decrypted counts too."""
-        buffer = self._read_buffer
-        sock: Any = self.sock
-        while not buffer.has_frame():
-            pending = 0 if sock is None else sock.pending()
-            if not pending:
+        while not self._read_buffer.has_frame():
+            if not self._decrypted():
                 return False
             self._receive(Deadline(0, time.monotonic()), greedy=False)
         return True
@@ -810,11 +822,15 @@ def _tcp_option(option: int | str) -> int:
     return int(number)
 
 
+def _plain(sock: Any) -> Any:
+    """What `_socket.socket`'s methods take: eventlet and gevent wrap theirs."""
+    return getattr(sock, 'fd', None) or getattr(sock, '_sock', sock)
+
+
 def _shut_down(sock: socket.socket) -> None:
     try:
-        # The plain socket's shutdown: an SSLSocket's would forget the session
-        # that another thread may be using.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        # An SSLSocket's own would forget the session that another thread may be using.
+        _socket.socket.shutdown(_plain(sock), socket.SHUT_RDWR)
     except OSError as exc:
         if exc.errno not in (errno.ENOTCONN, errno.EINVAL, errno.EBADF):
             raise
