@@ -62,6 +62,9 @@ ACKNOWLEDGEMENTS = frozenset((spec.Basic.Ack, spec.Basic.Nack, spec.Basic.Reject
 #: Nothing else is acted upon while a close is under way (specification 1.5.2.5).
 CLOSING_METHODS = frozenset((spec.Channel.Close, spec.Channel.CloseOk))
 
+#: Seconds that the thread which reads waits for one that writes.
+ANSWER_PATIENCE = 1.0
+
 OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
 
 
@@ -231,9 +234,13 @@ class Channel(AbstractChannel):
         """The broker closes the channel: answer, and tell whoever has to do with it."""
         error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
         # No other thread may send a method behind the close-ok.
-        with self._send_lock:
+        if not self._send_lock.acquire(timeout=ANSWER_PATIENCE):
+            raise RecoverableConnectionError("the broker doesn't take what is being sent")
+        try:
             state = self._state.advance(ChannelEvent.RECV_CLOSE)
             self._answer(spec.Channel.CloseOk)
+        finally:
+            self._send_lock.release()
         if state is ChannelState.CLOSING:
             self._unreported = error  # for our `close`, which still awaits its close-ok
         elif not self._lose_state(error):
@@ -377,7 +384,7 @@ class Channel(AbstractChannel):
         connection = self.connection
         if connection is not None:
             payload = self._encode_arguments(sig, argsig, args)
-            connection._write_method(self.channel_id, sig, payload, None)
+            connection._answer(self.channel_id, sig, payload)
 
     def flow(self, active: bool) -> Any:
         """Ask the broker to pause (False) or resume (True) deliveries on this channel.
@@ -692,7 +699,7 @@ class Channel(AbstractChannel):
             AMQP_LOGGER.warning(
                 REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
             )
-            self.basic_reject(delivery_tag, requeue=True)
+            self._answer(spec.Basic.Reject, 'Lb', (delivery_tag, True))
 
     def basic_get(
         self, queue: str = '', no_ack: bool = False, argsig: str = 'Bsb'

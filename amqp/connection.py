@@ -9,7 +9,8 @@ Threads
 Lock order
     The reader's role, a channel's ``_send_lock``, the transport's write lock.
     All others are leaves: nothing is acquired under them. No thread waits for
-    the role while it holds one of these.
+    the role while it holds one of these, but where the stream is dead, and
+    then for a moment only.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ LOOK_INTERVAL = 0.005
 LOOK_LIMIT = 100
 BACKLOG_LIMIT = 10_000
 
-#: Seconds for writing a close that nobody waits for, behind other threads' writes.
-CLOSE_PATIENCE = 1.0
+#: Seconds for writing an answer to the broker: who reads must not be held up.
+ANSWER_PATIENCE = 1.0
 
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
@@ -523,16 +524,16 @@ class Connection(AbstractChannel):
             channel.collect()
         payload = self._encode_arguments(spec.Channel.Close, 'BsBB', (0, 'reply overdue', 0, 0))
         try:
-            self._write_method(old, spec.Channel.Close, payload, None, CLOSE_PATIENCE)
-        except TimeoutError as exc:
-            self._fail(RecoverableConnectionError(f'the peer neither answers nor reads: {exc}'))
+            self._answer(old, spec.Channel.Close, payload)
+        except RecoverableConnectionError as exc:
+            self._fail(exc)
 
     def _on_stray_method(self, channel_id: int, method_sig: MethodSig) -> None:
         """A method for a channel that is no more, or never was."""
         if not self._channel_ids.is_resting(channel_id):
             raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
         if method_sig == spec.Channel.Close:
-            self._write_method(channel_id, spec.Channel.CloseOk, b'', None)
+            self._answer(channel_id, spec.Channel.CloseOk, b'')
         elif method_sig == spec.Channel.CloseOk:
             with self._ids_lock:
                 self._channel_ids.release(channel_id)
@@ -614,6 +615,16 @@ class Connection(AbstractChannel):
         transport = self._usable_transport()
         self._write_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
 
+    def _answer(self, channel_id: int, sig: MethodSig, payload: bytes) -> None:
+        """Send a method that the thread which reads owes the broker, without waiting long.
+
+        Raises `RecoverableConnectionError` where the broker doesn't take it.
+        """
+        try:
+            self._write_method(channel_id, sig, payload, None, ANSWER_PATIENCE)
+        except TimeoutError as exc:
+            raise RecoverableConnectionError(f"the broker doesn't take our answer: {exc}") from exc
+
     def _interrupted(self, exc: BaseException, bytes_sent: int) -> None:
         """Something was raised while a request was sent: break the connection, if it has left.
 
@@ -638,7 +649,7 @@ class Connection(AbstractChannel):
                 raise  # not an octet was sent
             if isinstance(exc, OSError) and not self._events.is_collecting_here():
                 # If the broker said why before it went, this raises it.
-                self._reader.look(LOOK_LIMIT)
+                self._reader.hear_last_words(LOOK_LIMIT)
             raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
 
     def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
@@ -791,7 +802,7 @@ class Connection(AbstractChannel):
         self._state.advance(ConnectionEvent.RECV_CLOSE)
         # The broker may be gone already; what counts is what it said.
         with suppress(OSError, ConnectionError):
-            self.frame_writer(spec.FRAME_METHOD, 0, spec.Connection.CloseOk, b'', None)
+            self._answer(0, spec.Connection.CloseOk, b'')
         if was_closing:
             self._resolve_reply(spec.Connection.CloseOk, ())
         else:
@@ -817,18 +828,22 @@ class Connection(AbstractChannel):
         That is the cause itself, or `RecoverableConnectionError` for an error
         of the socket.
         """
-        self._tear_down(cause)
+        first = self._tear_down(cause)
         if not isinstance(cause, OSError):
             return cause
+        if not first:
+            return self._lost_error()  # another thread's news is what led to this error
         error = RecoverableConnectionError(f'connection lost: {cause}')
         error.__cause__ = cause
         return error
 
-    def _tear_down(self, cause: BaseException) -> None:
+    def _tear_down(self, cause: BaseException) -> bool:
+        """End everything; whether *cause* is the first that is known for it."""
         if self._forked():
             self._renew_locks()
         with self._cause_lock:
-            if self._cause is None:
+            first = self._cause is None
+            if first:
                 self._cause = _kept(cause)
                 self._state.advance(ConnectionEvent.LOST)
             transport, self._transport = self._transport, None
@@ -849,6 +864,7 @@ class Connection(AbstractChannel):
         self.connection = None
         self._events.clear()
         self._reader.wake_all()
+        return first
 
     def _give_up_channels(self) -> None:
         for channel in list(self.channels.values()):

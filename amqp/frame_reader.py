@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .deadline import Deadline
@@ -25,6 +26,9 @@ FATAL_ERRORS = (OSError, AMQPError)
 
 #: Events that one wait or drain handles beyond its own, at most.
 UNSEEN_LIMIT = 1_000
+
+#: Seconds that a thread whose write has failed leaves to one that reads.
+LAST_WORDS_PATIENCE = 0.5
 
 
 class FrameReader:
@@ -120,6 +124,23 @@ class FrameReader:
         finally:
             self._role.step_down()
         return count
+
+    def hear_last_words(self, limit: int) -> None:
+        """The stream is dead: raise what the peer said before, if it did.
+
+        Another thread that reads finds it, for its wait has ended too; it is
+        given a moment to do so.
+        """
+        connection = self._connection()
+        deadline = Deadline(LAST_WORDS_PATIENCE, time.monotonic())
+        with suppress(TimeoutError):
+            while not connection._is_lost():
+                if self._role.take_or_wait(connection._is_lost, deadline):
+                    try:
+                        self.look(limit)
+                    finally:
+                        self._role.step_down()
+                    return
 
     def _read_frame(self, deadline: Deadline, greedy: bool) -> bool:
         connection = self._connection()

@@ -63,6 +63,8 @@ try:
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
 
+HAS_SENDMSG = hasattr(socket.socket, 'sendmsg')  # Windows has none
+
 #: What a system call that could not go on is waiting for.
 WANT_READ = -1
 WANT_WRITE = -2
@@ -544,7 +546,7 @@ class _AbstractTransport:
     def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
         """Octets sent of the parts, or what to wait for."""
         try:
-            if len(parts) == 1:
+            if len(parts) == 1 or not HAS_SENDMSG:
                 return sock.send(parts[0])
             return sock.sendmsg(parts[:IOV_MAX])
         except BlockingIOError:

@@ -62,9 +62,9 @@ def test_login_response_is_sent_as_given(peer, connect):
 
 @pytest.mark.parametrize(
     ('offered', 'chosen'),
-    [('AMQPLAIN PLAIN', 'AMQPLAIN'), ('PLAIN AMQPLAIN', 'PLAIN'), ('OTHER PLAIN', 'PLAIN')],
+    [('AMQPLAIN PLAIN', 'PLAIN'), ('AMQPLAIN', 'AMQPLAIN'), ('OTHER EXTERNAL', 'EXTERNAL')],
 )
-def test_brokers_preference_decides(peer, connect, offered, chosen):
+def test_our_first_that_the_broker_offers_is_taken(peer, connect, offered, chosen):
     assert start_ok_of(peer, connect, offered=offered).mechanism == chosen
 
 
