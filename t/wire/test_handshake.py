@@ -62,9 +62,16 @@ def test_login_response_is_sent_as_given(peer, connect):
 
 @pytest.mark.parametrize(
     ('offered', 'chosen'),
-    [('AMQPLAIN PLAIN', 'PLAIN'), ('AMQPLAIN', 'AMQPLAIN'), ('OTHER EXTERNAL', 'EXTERNAL')],
+    [
+        ('AMQPLAIN PLAIN', 'PLAIN'),
+        ('AMQPLAIN', 'AMQPLAIN'),
+        ('OTHER PLAIN', 'PLAIN'),
+        ('EXTERNAL PLAIN', 'PLAIN'),
+        ('EXTERNAL', 'EXTERNAL'),
+    ],
 )
-def test_our_first_that_the_broker_offers_is_taken(peer, connect, offered, chosen):
+def test_mechanism_where_none_is_named(peer, connect, offered, chosen):
+    """A password before EXTERNAL: without a certificate that would be refused."""
     assert start_ok_of(peer, connect, offered=offered).mechanism == chosen
 
 

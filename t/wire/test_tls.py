@@ -148,10 +148,23 @@ def test_client_certificate(authority, ca_file, tmp_path):
     certificate.private_key_pem.write_to_path(keyfile)
     options = {'ca_certs': ca_file, 'certfile': str(certfile), 'keyfile': str(keyfile)}
     with Server(authority, 'localhost', client_ca=clients) as server:
-        assert use(server.host, ssl=options, login_method='PLAIN') == 'q'
+        assert use(server.host, ssl=options) == 'q'
         with ends_within(SOON):
             with pytest.raises((OSError, amqp.AMQPError)):
                 use(server.host, ssl={'ca_certs': ca_file})
+
+
+@pytest.mark.parametrize(('certificate', 'chosen'), [(True, 'EXTERNAL'), (False, 'PLAIN')])
+def test_login_by_certificate(authority, ca_file, tmp_path, certificate, chosen):
+    """Whoever shows a certificate logs in by it, where the broker offers that."""
+    pem = tmp_path / 'client.pem'
+    authority.issue_cert('client@example').private_key_and_cert_chain_pem.write_to_path(pem)
+    options = {'ca_certs': ca_file, **({'certfile': str(pem)} if certificate else {})}
+    with Server(authority, 'localhost') as server:
+        server.peer.serve(handshake={'mechanisms': 'PLAIN AMQPLAIN EXTERNAL'})
+        assert use(server.host, ssl=options) == 'q'
+        start_ok = server.peer.wire().seen(commands.Connection.StartOk)[0]
+        assert start_ok.mechanism == chosen
 
 
 def test_plain_client_at_a_tls_port(server):
