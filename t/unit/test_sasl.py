@@ -89,15 +89,22 @@ def test_a_mechanism_of_ones_own_may_answer():
 
 # -- the arguments of a connection ---------------------------------------------------------------
 
-def chosen(authentication=(), login_method=None, login_response=None):
-    mechanisms = mechanisms_for(authentication, login_method, login_response, 'u', 'p')
+def chosen(authentication=(), login_method=None, login_response=None, certificate=False):
+    mechanisms = mechanisms_for(
+        authentication, login_method, login_response, 'u', 'p', certificate
+    )
     assert type(mechanisms) is tuple
     return mechanisms
 
 
-def test_by_default_the_broker_chooses():
-    gssapi, plain, amqplain = chosen()
-    assert (type(gssapi), type(plain), type(amqplain)) == (GSSAPI, PLAIN, AMQPLAIN)
+def test_a_certificate_is_shown_to_log_in_by_it():
+    assert [type(each) for each in chosen(certificate=True)] == [GSSAPI, EXTERNAL, PLAIN, AMQPLAIN]
+
+
+def test_by_default_passwords_come_before_external():
+    gssapi, plain, amqplain, external = chosen()
+    types = (type(gssapi), type(plain), type(amqplain), type(external))
+    assert types == (GSSAPI, PLAIN, AMQPLAIN, EXTERNAL)
     assert gssapi.fail_soft
     assert gssapi.client_name == b'u'
     assert (plain.username, plain.password) == ('u', 'p')
