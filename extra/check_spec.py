@@ -31,7 +31,7 @@ def expected_methods(table: dict[str, Any]) -> dict[tuple[int, int], spec.Method
         for method in cls['methods']:
             arguments = tuple((name, formats[kind]) for name, kind in method['arguments'])
             methods[ids[method['name']]] = spec.Method(
-                name=f"{cls['name']}.{method['name']}",
+                name=f'{cls["name"]}.{method["name"]}',
                 arguments=arguments,
                 content=method['content'],
                 replies=tuple(ids[reply] for reply in method['replies']),
@@ -56,7 +56,7 @@ def class_problems(table: dict[str, Any]) -> list[str]:
         want['CLASS_ID'] = cls['id']
         have = _public(getattr(spec, cls['name'], object))
         problems += [
-            f"{cls['name']}.{name}: {have.get(name)}, but {want.get(name)} in the table"
+            f'{cls["name"]}.{name}: {have.get(name)}, but {want.get(name)} in the table'
             for name in sorted(want.keys() | have.keys())
             if want.get(name) != have.get(name)
         ]
@@ -80,7 +80,8 @@ def data_problems(table: dict[str, Any]) -> list[str]:
     want['REPLY_CODES'] = {int(code): name for code, name in table['reply_codes'].items()}
     have = {name: getattr(spec, name, None) for name in want}
     want['BASIC_PROPERTIES'] = [
-        (each['name'], formats[each['type']]) for each in table['basic_properties']]
+        (each['name'], formats[each['type']]) for each in table['basic_properties']
+    ]
     have['BASIC_PROPERTIES'] = serialization.BASIC_PROPERTIES
     return [
         f'{name}: {have[name]}, but {want[name]} in the table'

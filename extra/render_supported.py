@@ -1,7 +1,7 @@
 """Render protocol.json as reStructuredText: what of the protocol is supported, and by which name.
 
-    python extra/render_supported.py                                        to standard output
-    python extra/render_supported.py --out docs/includes/supported_methods.rst
+python extra/render_supported.py                                        to standard output
+python extra/render_supported.py --out docs/includes/supported_methods.rst
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def _names(support: list[str]) -> str:
 def _list_table(title: str, widths: str, rows: list[list[str]]) -> list[str]:
     lines = [f'.. list-table:: {title}', '   :header-rows: 1', f'   :widths: {widths}', '']
     for row in rows:
-        lines += [f"   {'*' if index == 0 else ' '} - {cell}".rstrip()
-                  for index, cell in enumerate(row)]
+        lines += [
+            f'   {"*" if index == 0 else " "} - {cell}'.rstrip() for index, cell in enumerate(row)
+        ]
     return [*lines, '']
 
 
@@ -35,14 +36,16 @@ def method_tables(table: dict[str, Any]) -> list[str]:
         for method in cls['methods']:
             remarks = ['RabbitMQ extension'] if method['extension'] else []
             remarks += [method['note']] if 'note' in method else []
-            rows.append([
-                f"``{cls['name']}.{method['name']}``",
-                f"{cls['id']}, {method['id']}",
-                SENT_BY[method['direction']],
-                _names(method['support']),
-                '; '.join(remarks),
-            ])
-        lines += _list_table(f"Class {cls['name'].lower()}", '20 10 10 35 25', rows)
+            rows.append(
+                [
+                    f'``{cls["name"]}.{method["name"]}``',
+                    f'{cls["id"]}, {method["id"]}',
+                    SENT_BY[method['direction']],
+                    _names(method['support']),
+                    '; '.join(remarks),
+                ]
+            )
+        lines += _list_table(f'Class {cls["name"].lower()}', '20 10 10 35 25', rows)
     return lines
 
 

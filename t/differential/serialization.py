@@ -16,8 +16,19 @@ from t.differential.run import Target
 FORMATS = sorted({each.format for each in spec.METHODS.values()} | {'A', 'T', 'x', 'S', 'bobobbb'})
 TAGS = b'tbBsuIilLfdDSxAFTV'
 PROPERTIES = [
-    'content_type', 'content_encoding', 'delivery_mode', 'priority', 'correlation_id', 'reply_to',
-    'expiration', 'message_id', 'timestamp', 'type', 'user_id', 'app_id', 'cluster_id',
+    'content_type',
+    'content_encoding',
+    'delivery_mode',
+    'priority',
+    'correlation_id',
+    'reply_to',
+    'expiration',
+    'message_id',
+    'timestamp',
+    'type',
+    'user_id',
+    'app_id',
+    'cluster_id',
 ]
 
 
@@ -34,6 +45,7 @@ class Table(dict):  # type: ignore[type-arg]
 
 
 # -- values --------------------------------------------------------------------------------------
+
 
 def text(rng: random.Random) -> Any:
     size = rng.choice((0, 1, 3, 10, 40))
@@ -74,20 +86,41 @@ def real(rng: random.Random) -> float:
 def decimal(rng: random.Random) -> Decimal:
     if rng.random() < 0.1:
         return Decimal(rng.choice(('NaN', 'sNaN', 'Infinity', '-0', '1E+9', '0E+9', '1E-300')))
-    return Decimal((rng.randrange(2), tuple(rng.choices(range(10), k=rng.randint(1, 12))),
-                    rng.randint(-260, 3)))
+    return Decimal(
+        (
+            rng.randrange(2),
+            tuple(rng.choices(range(10), k=rng.randint(1, 12))),
+            rng.randint(-260, 3),
+        )
+    )
 
 
 def time(rng: random.Random) -> datetime:
     zone = rng.choice((None, None, timezone.utc, timezone(timedelta(hours=rng.randint(-14, 14)))))
     year = rng.choice((1, 1969, 1970, 2020, 9999))
-    return datetime(year, rng.choice((1, 12)), rng.choice((1, 31)), rng.randrange(24), 59, 59,
-                    rng.randrange(1000000), zone)
+    return datetime(
+        year,
+        rng.choice((1, 12)),
+        rng.choice((1, 31)),
+        rng.randrange(24),
+        59,
+        59,
+        rng.randrange(1000000),
+        zone,
+    )
 
 
 SCALARS: list[Callable[[random.Random], Any]] = [
-    text, text, text, integer, integer, real, decimal, time,
-    lambda rng: None, lambda rng: rng.random() < 0.5,
+    text,
+    text,
+    text,
+    integer,
+    integer,
+    real,
+    decimal,
+    time,
+    lambda rng: None,
+    lambda rng: rng.random() < 0.5,
     lambda rng: rng.choice((0, 1, -1)),
 ]
 BAD = (object, 1j, frozenset(), timedelta(1), memoryview)
@@ -146,6 +179,7 @@ def properties(rng: random.Random) -> dict[str, Any]:
 
 # -- bytes ---------------------------------------------------------------------------------------
 
+
 def wire_item(rng: random.Random, depth: int) -> bytes:
     """Return a value with its tag: of any type a broker may send, not only of those we write."""
     tag = rng.choice(TAGS)
@@ -155,12 +189,19 @@ def wire_item(rng: random.Random, depth: int) -> bytes:
         elif tag in b'AF':
             contents = b''.join(
                 (wire_key(rng) if tag == ord('F') else b'') + wire_item(rng, depth - 1)
-                for _ in range(rng.randrange(5)))
+                for _ in range(rng.randrange(5))
+            )
         else:
             contents = rng.choice((b'', b'abc', b'\xff', b'\xed\xa0\x80', rng.randbytes(5)))
         return bytes((tag,)) + struct.pack('>I', len(contents)) + contents
-    size = {**dict.fromkeys(b'tbB', 1), **dict.fromkeys(b'su', 2), **dict.fromkeys(b'Iif', 4),
-            **dict.fromkeys(b'lLdT', 8), ord('D'): 5, ord('V'): 0}[tag]
+    size = {
+        **dict.fromkeys(b'tbB', 1),
+        **dict.fromkeys(b'su', 2),
+        **dict.fromkeys(b'Iif', 4),
+        **dict.fromkeys(b'lLdT', 8),
+        ord('D'): 5,
+        ord('V'): 0,
+    }[tag]
     if tag == ord('T') and rng.random() < 0.8:
         return b'T' + struct.pack('>Q', rng.choice((0, 1600000000, 253402300799, 253402300800)))
     return bytes((tag,)) + rng.randbytes(size)
@@ -192,7 +233,8 @@ def container(rng: random.Random, letter: str) -> bytes:
         return data if letter == 'A' else struct.pack('>I', len(data) + 3) + b'\x01kA' + data
     contents = b''.join(
         (wire_key(rng) if letter == 'F' else b'') + wire_item(rng, depth)
-        for _ in range(rng.randrange(6)))
+        for _ in range(rng.randrange(6))
+    )
     return struct.pack('>I', len(contents)) + contents
 
 
@@ -205,24 +247,32 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     if kind == 3:
         return data[:at]
     if kind == 4:
-        return data[:at] + bytes((rng.choice((0, 1, 127, 128, 255)),)) + data[at + 1:]
+        return data[:at] + bytes((rng.choice((0, 1, 127, 128, 255)),)) + data[at + 1 :]
     if kind == 5:
-        return data[:at] + bytes((data[at] ^ 1 << rng.randrange(8),)) + data[at + 1:]
+        return data[:at] + bytes((data[at] ^ 1 << rng.randrange(8),)) + data[at + 1 :]
     if kind == 6:
         size = rng.choice((0, 1, 4, 5, 100, 2**31 - 1, 2**31, 2**32 - 1))
-        return data[:at] + struct.pack('>I', size) + data[at + 4:]
+        return data[:at] + struct.pack('>I', size) + data[at + 4 :]
     return data[:at] + rng.randbytes(rng.randrange(5)) + data[at:]
 
 
 # -- the target ----------------------------------------------------------------------------------
+
 
 class Serialization(Target):
     module = 'serialization'
     errors = frozenset({'EncodeError', 'FrameSyntaxError'})
 
     def cases(self, rng: random.Random) -> Iterator[tuple[Any, ...]]:
-        makers = (self._loads, self._loads, self._read_item, self._decode_properties,
-                  self._dumps, self._dumps, self._encode_properties)
+        makers = (
+            self._loads,
+            self._loads,
+            self._read_item,
+            self._decode_properties,
+            self._dumps,
+            self._dumps,
+            self._encode_properties,
+        )
         while True:
             yield rng.choice(makers)(rng)
 
@@ -251,7 +301,8 @@ class Serialization(Target):
                 flags |= 0x8000 >> index
                 parts.append(wire_argument(rng, letter))
         return 'decode_properties_basic', *self._buffer(
-            rng, struct.pack('>H', flags) + b''.join(parts))
+            rng, struct.pack('>H', flags) + b''.join(parts)
+        )
 
     def _dumps(self, rng: random.Random) -> tuple[Any, ...]:
         letters = rng.choice(FORMATS)

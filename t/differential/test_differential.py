@@ -74,12 +74,19 @@ class TwoPure:
         return ModuleType(f'amqp_pure.{module}'), ModuleType(f'amqp_compiled.{module}')
 
 
-@pytest.mark.parametrize(('pure', 'compiled'), [
-    (1, 2), (1, True), (0.0, -0.0), (1, KeyError('x')), (KeyError('x'), KeyError('y')),
-    (KeyError('x'), ValueError('x')),
-    # Agreeing on what must not be is a finding too.
-    (IndexError('x'), IndexError('x')),
-])
+@pytest.mark.parametrize(
+    ('pure', 'compiled'),
+    [
+        (1, 2),
+        (1, True),
+        (0.0, -0.0),
+        (1, KeyError('x')),
+        (KeyError('x'), KeyError('y')),
+        (KeyError('x'), ValueError('x')),
+        # Agreeing on what must not be is a finding too.
+        (IndexError('x'), IndexError('x')),
+    ],
+)
 def test_a_difference_is_found(pure, compiled):
     finding = run(Wrong(pure, compiled), TwoPure(), count=1, seed=0)
     assert isinstance(finding, Finding)

@@ -9,18 +9,31 @@ from typing import Any
 from hypothesis import strategies as st
 
 texts = st.text(st.characters(exclude_categories=[]), max_size=20)  # lone surrogates too
-int64 = st.integers(-2**63, 2**63 - 1)
+int64 = st.integers(-(2**63), 2**63 - 1)
 decimals = st.builds(
     lambda mantissa, places: Decimal(mantissa).scaleb(-places),
-    st.integers(-2**31, 2**31 - 1), st.integers(0, 255))
+    st.integers(-(2**31), 2**31 - 1),
+    st.integers(0, 255),
+)
 times = st.datetimes(min_value=datetime(1970, 1, 1)).map(lambda time: time.replace(microsecond=0))
 aware_times = st.datetimes(
-    min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30),
-    timezones=st.timezones().filter(lambda zone: zone is not None))
+    min_value=datetime(1970, 1, 2),
+    max_value=datetime(9999, 12, 30),
+    timezones=st.timezones().filter(lambda zone: zone is not None),
+)
 
 scalars = st.one_of(
-    st.none(), st.booleans(), int64, texts, st.binary(max_size=20), decimals, times, aware_times,
-    st.floats(allow_nan=False, allow_infinity=False), st.builds(bytearray, st.binary(max_size=5)))
+    st.none(),
+    st.booleans(),
+    int64,
+    texts,
+    st.binary(max_size=20),
+    decimals,
+    times,
+    aware_times,
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.builds(bytearray, st.binary(max_size=5)),
+)
 
 keys = texts.filter(lambda key: len(key.encode('utf-8', 'surrogatepass')) < 256)
 
@@ -29,7 +42,8 @@ def containers(children: Any) -> Any:
     return st.one_of(
         st.lists(children, max_size=6),
         st.lists(children, max_size=6).map(tuple),
-        st.dictionaries(keys, children, max_size=6))
+        st.dictionaries(keys, children, max_size=6),
+    )
 
 
 values = st.recursive(scalars, containers, max_leaves=30)

@@ -45,42 +45,49 @@ from amqp.exceptions import (
 )
 
 CLASSES = sorted(
-    (each for each in vars(exceptions).values()
-     if inspect.isclass(each) and issubclass(each, AMQPError)),
-    key=lambda cls: cls.__name__)
+    (
+        each
+        for each in vars(exceptions).values()
+        if inspect.isclass(each) and issubclass(each, AMQPError)
+    ),
+    key=lambda cls: cls.__name__,
+)
 
 
-@pytest.mark.parametrize(('cls', 'base', 'code'), [
-    (MessageNacked, AMQPError, 0),
-    (ConnectionError, AMQPError, 0),
-    (ChannelError, AMQPError, 0),
-    (RecoverableConnectionError, ConnectionError, 0),
-    (IrrecoverableConnectionError, ConnectionError, 0),
-    (RecoverableChannelError, ChannelError, 0),
-    (IrrecoverableChannelError, ChannelError, 0),
-    (Blocked, RecoverableConnectionError, 0),
-    (ConsumerCancelled, RecoverableConnectionError, 0),
-    (RPCTimeout, RecoverableChannelError, 0),
-    (EncodeError, FrameSyntaxError, 502),
-    (ContentTooLarge, RecoverableChannelError, 311),
-    (NoRoute, ChannelError, 312),
-    (NoConsumers, RecoverableChannelError, 313),
-    (ConnectionForced, RecoverableConnectionError, 320),
-    (InvalidPath, IrrecoverableConnectionError, 402),
-    (AccessRefused, IrrecoverableChannelError, 403),
-    (NotFound, IrrecoverableChannelError, 404),
-    (ResourceLocked, RecoverableChannelError, 405),
-    (PreconditionFailed, IrrecoverableChannelError, 406),
-    (FrameError, IrrecoverableConnectionError, 501),
-    (FrameSyntaxError, IrrecoverableConnectionError, 502),
-    (InvalidCommand, IrrecoverableConnectionError, 503),
-    (ChannelNotOpen, IrrecoverableConnectionError, 504),
-    (UnexpectedFrame, IrrecoverableConnectionError, 505),
-    (ResourceError, RecoverableConnectionError, 506),
-    (NotAllowed, IrrecoverableConnectionError, 530),
-    (AMQPNotImplementedError, IrrecoverableConnectionError, 540),
-    (InternalError, IrrecoverableConnectionError, 541),
-])
+@pytest.mark.parametrize(
+    ('cls', 'base', 'code'),
+    [
+        (MessageNacked, AMQPError, 0),
+        (ConnectionError, AMQPError, 0),
+        (ChannelError, AMQPError, 0),
+        (RecoverableConnectionError, ConnectionError, 0),
+        (IrrecoverableConnectionError, ConnectionError, 0),
+        (RecoverableChannelError, ChannelError, 0),
+        (IrrecoverableChannelError, ChannelError, 0),
+        (Blocked, RecoverableConnectionError, 0),
+        (ConsumerCancelled, RecoverableConnectionError, 0),
+        (RPCTimeout, RecoverableChannelError, 0),
+        (EncodeError, FrameSyntaxError, 502),
+        (ContentTooLarge, RecoverableChannelError, 311),
+        (NoRoute, ChannelError, 312),
+        (NoConsumers, RecoverableChannelError, 313),
+        (ConnectionForced, RecoverableConnectionError, 320),
+        (InvalidPath, IrrecoverableConnectionError, 402),
+        (AccessRefused, IrrecoverableChannelError, 403),
+        (NotFound, IrrecoverableChannelError, 404),
+        (ResourceLocked, RecoverableChannelError, 405),
+        (PreconditionFailed, IrrecoverableChannelError, 406),
+        (FrameError, IrrecoverableConnectionError, 501),
+        (FrameSyntaxError, IrrecoverableConnectionError, 502),
+        (InvalidCommand, IrrecoverableConnectionError, 503),
+        (ChannelNotOpen, IrrecoverableConnectionError, 504),
+        (UnexpectedFrame, IrrecoverableConnectionError, 505),
+        (ResourceError, RecoverableConnectionError, 506),
+        (NotAllowed, IrrecoverableConnectionError, 530),
+        (AMQPNotImplementedError, IrrecoverableConnectionError, 540),
+        (InternalError, IrrecoverableConnectionError, 541),
+    ],
+)
 def test_tree(cls, base, code):
     assert cls.__bases__[0] is base
     assert cls.code == code
@@ -112,17 +119,20 @@ def test_deprecation_warning_is_shown_by_default():
     assert issubclass(AMQPDeprecationWarning, UserWarning)
 
 
-@pytest.mark.parametrize(('error', 'text'), [
-    (NotFound('txt', (60, 40), 'Basic.publish'), 'Basic.publish: (404) txt'),
-    (NotFound('txt', (60, 40)), 'Basic.publish: (404) txt'),
-    (NotFound('txt', (1, 2)), '(1, 2): (404) txt'),
-    (NotFound('txt', None, 'Foo'), 'Foo: (404) txt'),
-    (NotFound('txt'), 'txt'),
-    (NotFound(), '<NotFound: unknown error>'),
-    (AMQPError(), '<AMQPError: unknown error>'),
-    (ChannelError('txt', (50, 10), reply_code=999), 'Queue.declare: (999) txt'),
-    (ConsumerCancelled('tag', (60, 30)), 'Basic.cancel: tag'),
-])
+@pytest.mark.parametrize(
+    ('error', 'text'),
+    [
+        (NotFound('txt', (60, 40), 'Basic.publish'), 'Basic.publish: (404) txt'),
+        (NotFound('txt', (60, 40)), 'Basic.publish: (404) txt'),
+        (NotFound('txt', (1, 2)), '(1, 2): (404) txt'),
+        (NotFound('txt', None, 'Foo'), 'Foo: (404) txt'),
+        (NotFound('txt'), 'txt'),
+        (NotFound(), '<NotFound: unknown error>'),
+        (AMQPError(), '<AMQPError: unknown error>'),
+        (ChannelError('txt', (50, 10), reply_code=999), 'Queue.declare: (999) txt'),
+        (ConsumerCancelled('tag', (60, 30)), 'Basic.cancel: tag'),
+    ],
+)
 def test_str(error, text):
     assert str(error) == text
 
@@ -130,7 +140,11 @@ def test_str(error, text):
 def test_attributes():
     error = NotFound('txt', (60, 40))
     assert (error.reply_code, error.reply_text, error.method_sig, error.method_name) == (
-        404, 'txt', (60, 40), 'Basic.publish')
+        404,
+        'txt',
+        (60, 40),
+        'Basic.publish',
+    )
     assert error.method == 'Basic.publish'
     assert error.message == 'txt'
     assert error.args == (None, 'txt', (60, 40), 'Basic.publish')
@@ -149,7 +163,11 @@ def test_message_nacked():
 def test_no_route():
     error = NoRoute('NO_ROUTE', (60, 50), message='m', exchange='x', routing_key='k')
     assert (error.reply_code, error.message, error.exchange, error.routing_key) == (
-        312, 'm', 'x', 'k')
+        312,
+        'm',
+        'x',
+        'k',
+    )
     assert str(error) == 'Basic.return: (312) NO_ROUTE'
 
 
@@ -172,9 +190,15 @@ class Custom(NotFound):
 
 
 @pytest.mark.parametrize('error', [*samples(), Custom('x')], ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize('again', [
-    lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy,
-], ids=['pickle', 'copy', 'deepcopy'])
+@pytest.mark.parametrize(
+    'again',
+    [
+        lambda error: pickle.loads(pickle.dumps(error)),
+        copy.copy,
+        copy.deepcopy,
+    ],
+    ids=['pickle', 'copy', 'deepcopy'],
+)
 def test_copies_keep_everything(error, again):
     other = again(error)
     assert type(other) is type(error)

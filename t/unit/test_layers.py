@@ -15,8 +15,15 @@ LAYERS = {
     0: {'_version', 'spec', 'protocol', 'platform', 'utils'},
     1: {'exceptions'},
     2: {
-        'serialization', 'basic_message', 'deadline', 'heartbeat', 'confirms', 'channel_ids',
-        'states', 'read_buffer', 'negotiation',
+        'serialization',
+        'basic_message',
+        'deadline',
+        'heartbeat',
+        'confirms',
+        'channel_ids',
+        'states',
+        'read_buffer',
+        'negotiation',
     },
     3: {'method_framing', 'transport', 'sasl', 'events', 'reader_role', 'confirm_mode'},
     4: {'abstract_channel', 'frame_reader'},
@@ -27,12 +34,23 @@ LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in mod
 
 # Within a layer only these know each other.
 SAME_LAYER = {
-    ('basic_message', 'serialization'), ('connection', 'channel'), ('connection', 'handshake'),
+    ('basic_message', 'serialization'),
+    ('connection', 'channel'),
+    ('connection', 'handshake'),
 }
 
 NEEDS_A_SOCKET_OR_A_THREAD = {
-    'socket', 'ssl', 'threading', '_thread', 'select', 'selectors', 'asyncio', 'concurrent',
-    'queue', 'socketserver', 'multiprocessing',
+    'socket',
+    'ssl',
+    'threading',
+    '_thread',
+    'select',
+    'selectors',
+    'asyncio',
+    'concurrent',
+    'queue',
+    'socketserver',
+    'multiprocessing',
 }
 # A clock is passed in: pure logic is tested by calling it.
 CLOCKS = {'time'}
@@ -61,8 +79,7 @@ def imports(source: str) -> set[str]:
                 found |= {f'.{alias.name}' for alias in node.names}
             else:
                 found.add('.' * node.level + str(node.module))
-    return {
-        name.removeprefix('amqp') if name.startswith('amqp.') else name for name in found}
+    return {name.removeprefix('amqp') if name.startswith('amqp.') else name for name in found}
 
 
 def upward(module: str, source: str) -> list[str]:
@@ -77,7 +94,8 @@ def upward(module: str, source: str) -> list[str]:
             continue
         other = name[1:].partition('.')[0]
         if LAYER_OF.get(other, 99) > LAYER_OF[module] or (
-                LAYER_OF[other] == LAYER_OF[module] and (module, other) not in SAME_LAYER):
+            LAYER_OF[other] == LAYER_OF[module] and (module, other) not in SAME_LAYER
+        ):
             wrong.append(name)
     return wrong
 
@@ -89,7 +107,8 @@ def test_imports_go_downward(path):
 
 
 @pytest.mark.parametrize(
-    'path', [path for path in PRESENT if LAYER_OF.get(path.stem) == 2], ids=lambda path: path.stem)
+    'path', [path for path in PRESENT if LAYER_OF.get(path.stem) == 2], ids=lambda path: path.stem
+)
 def test_pure_logic_has_no_clock(path):
     assert not CLOCKS & imports(path.read_text(encoding='utf-8'))
 
@@ -99,45 +118,57 @@ def test_transport_knows_nothing_of_methods():
     assert not {name[1:] for name in imports(source)} & (NOT_FOR_TRANSPORT - {'spec'})
     # Of spec it may use frame types and sizes, no ids of methods.
     used = {
-        node.attr for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-        and node.value.id == 'spec'}
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == 'spec'
+    }
     used |= {
-        alias.name for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ImportFrom) and node.module == 'spec' for alias in node.names}
+        alias.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module == 'spec'
+        for alias in node.names
+    }
     assert all(name.startswith('FRAME_') or name == 'PROTOCOL_HEADER' for name in used)
 
 
-@pytest.mark.parametrize(('module', 'source'), [
-    ('spec', 'from . import exceptions'),
-    ('spec', 'from .utils import get_logger'),
-    ('exceptions', 'from .serialization import dumps'),
-    ('serialization', 'import socket'),
-    ('serialization', 'import threading as t'),
-    ('serialization', 'from ssl import SSLError'),
-    ('heartbeat', 'def f():\n    import socket'),
-    ('heartbeat', 'from .serialization import dumps'),
-    ('serialization', 'from .basic_message import Message'),
-    ('channel', 'from .connection import Connection'),
-    ('channel', 'from amqp.connection import Connection'),
-    ('channel', 'import amqp'),
-    ('transport', 'from .abstract_channel import AbstractChannel'),
-    ('transport', 'from .sasl import PLAIN'),
-    ('channel', 'from .unheard_of import x'),
-])
+@pytest.mark.parametrize(
+    ('module', 'source'),
+    [
+        ('spec', 'from . import exceptions'),
+        ('spec', 'from .utils import get_logger'),
+        ('exceptions', 'from .serialization import dumps'),
+        ('serialization', 'import socket'),
+        ('serialization', 'import threading as t'),
+        ('serialization', 'from ssl import SSLError'),
+        ('heartbeat', 'def f():\n    import socket'),
+        ('heartbeat', 'from .serialization import dumps'),
+        ('serialization', 'from .basic_message import Message'),
+        ('channel', 'from .connection import Connection'),
+        ('channel', 'from amqp.connection import Connection'),
+        ('channel', 'import amqp'),
+        ('transport', 'from .abstract_channel import AbstractChannel'),
+        ('transport', 'from .sasl import PLAIN'),
+        ('channel', 'from .unheard_of import x'),
+    ],
+)
 def test_the_walk_sees_what_is_forbidden(module, source):
     assert upward(module, source)
 
 
-@pytest.mark.parametrize(('module', 'source'), [
-    ('exceptions', 'from . import spec'),
-    ('basic_message', 'from .serialization import GenericContent'),
-    ('connection', 'from .channel import Channel\nimport socket'),
-    ('transport', 'import ssl, socket'),
-    ('serialization', 'from struct import Struct'),
-    ('channel', 'if TYPE_CHECKING:\n    from .connection import Connection'),
-    ('channel', 'if typing.TYPE_CHECKING:\n    from .connection import Connection'),
-])
+@pytest.mark.parametrize(
+    ('module', 'source'),
+    [
+        ('exceptions', 'from . import spec'),
+        ('basic_message', 'from .serialization import GenericContent'),
+        ('connection', 'from .channel import Channel\nimport socket'),
+        ('transport', 'import ssl, socket'),
+        ('serialization', 'from struct import Struct'),
+        ('channel', 'if TYPE_CHECKING:\n    from .connection import Connection'),
+        ('channel', 'if typing.TYPE_CHECKING:\n    from .connection import Connection'),
+    ],
+)
 def test_the_walk_allows_the_rest(module, source):
     assert upward(module, source) == []
 
@@ -158,5 +189,6 @@ def test_pure_modules_load_no_socket_indirectly(module):
         'print(*sorted({"socket", "ssl"} & set(sys.modules)))\n'
     )
     out = subprocess.run(
-        [sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True
+    ).stdout
     assert out.strip() == ''

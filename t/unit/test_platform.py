@@ -9,30 +9,36 @@ import pytest
 from amqp import platform
 
 
-@pytest.mark.parametrize(('release', 'version'), [
-    ('5.4.0-42-generic', (5, 4, 0)),
-    ('2.6.32.1-rc1', (2, 6, 32)),
-    ('6.1+', (6, 1)),
-    ('4.19.76-linuxkit', (4, 19, 76)),
-    ('5', (5,)),
-    ('', (0,)),
-    ('unknown', (0,)),
-])
+@pytest.mark.parametrize(
+    ('release', 'version'),
+    [
+        ('5.4.0-42-generic', (5, 4, 0)),
+        ('2.6.32.1-rc1', (2, 6, 32)),
+        ('6.1+', (6, 1)),
+        ('4.19.76-linuxkit', (4, 19, 76)),
+        ('5', (5,)),
+        ('', (0,)),
+        ('unknown', (0,)),
+    ],
+)
 def test_linux_version(release, version):
     assert platform.linux_version(release) == version
 
 
-@pytest.mark.parametrize(('name', 'version', 'has', 'lacks'), [
-    ('linux', (5, 4, 0), {'TCP_USER_TIMEOUT', 'TCP_MAXSEG', 'TCP_KEEPIDLE'}, set()),
-    ('linux2', (2, 6, 36), {'TCP_KEEPCNT'}, {'TCP_USER_TIMEOUT'}),
-    ('linux', (2, 6, 37), {'TCP_USER_TIMEOUT'}, set()),
-    ('darwin', (), {'TCP_KEEPALIVE', 'TCP_NODELAY'}, {'TCP_USER_TIMEOUT'}),
-    ('freebsd14', (), {'TCP_KEEPIDLE'}, {'TCP_USER_TIMEOUT'}),
-    ('sunos5', (), {'TCP_NODELAY'}, {'TCP_USER_TIMEOUT'}),
-    ('win32', (), {'TCP_NODELAY'}, {'TCP_USER_TIMEOUT', 'TCP_MAXSEG'}),
-    ('cygwin', (), {'TCP_NODELAY'}, {'TCP_KEEPIDLE'}),
-    ('plan9', (), {'TCP_NODELAY'}, {'TCP_KEEPIDLE'}),
-])
+@pytest.mark.parametrize(
+    ('name', 'version', 'has', 'lacks'),
+    [
+        ('linux', (5, 4, 0), {'TCP_USER_TIMEOUT', 'TCP_MAXSEG', 'TCP_KEEPIDLE'}, set()),
+        ('linux2', (2, 6, 36), {'TCP_KEEPCNT'}, {'TCP_USER_TIMEOUT'}),
+        ('linux', (2, 6, 37), {'TCP_USER_TIMEOUT'}, set()),
+        ('darwin', (), {'TCP_KEEPALIVE', 'TCP_NODELAY'}, {'TCP_USER_TIMEOUT'}),
+        ('freebsd14', (), {'TCP_KEEPIDLE'}, {'TCP_USER_TIMEOUT'}),
+        ('sunos5', (), {'TCP_NODELAY'}, {'TCP_USER_TIMEOUT'}),
+        ('win32', (), {'TCP_NODELAY'}, {'TCP_USER_TIMEOUT', 'TCP_MAXSEG'}),
+        ('cygwin', (), {'TCP_NODELAY'}, {'TCP_KEEPIDLE'}),
+        ('plan9', (), {'TCP_NODELAY'}, {'TCP_KEEPIDLE'}),
+    ],
+)
 def test_known_tcp_opts(name, version, has, lacks):
     options = platform.known_tcp_opts(name, version)
     assert has <= options
@@ -67,5 +73,6 @@ def test_import_on_another_platform(name, has):
         'print(p.HAS_TCP_USER_TIMEOUT, hasattr(p, "TCP_USER_TIMEOUT"), p.LINUX_VERSION)'
     )
     out = subprocess.run(
-        [sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True
+    ).stdout
     assert out.split(maxsplit=2) == [str(has), str(has), '(5, 4, 0)\n' if has else 'None\n']

@@ -15,7 +15,12 @@ def test_queue_declare_ok_unpacks_and_reads():
 
 def test_basic_return_fields():
     assert basic_return_t._fields == (
-        'reply_code', 'reply_text', 'exchange', 'routing_key', 'message')
+        'reply_code',
+        'reply_text',
+        'exchange',
+        'routing_key',
+        'message',
+    )
     assert basic_return_t(312, 'NO_ROUTE', 'x', 'k', None)[0] == 312
 
 

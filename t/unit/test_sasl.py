@@ -12,16 +12,22 @@ from amqp.sasl import AMQPLAIN, EXTERNAL, GSSAPI, PLAIN, RAW, SASL, mechanisms_f
 from amqp.serialization import loads
 
 
-@pytest.mark.parametrize(('mechanism', 'name', 'response'), [
-    (PLAIN('u', 'p'), b'PLAIN', b'\x00u\x00p'),
-    (PLAIN('é', 'ü'), b'PLAIN', b'\x00\xc3\xa9\x00\xc3\xbc'),
-    (PLAIN('', ''), b'PLAIN', b'\x00\x00'),
-    (AMQPLAIN('u', 'p'), b'AMQPLAIN',
-     b'\x05LOGINS\x00\x00\x00\x01u\x08PASSWORDS\x00\x00\x00\x01p'),
-    (EXTERNAL(), b'EXTERNAL', b''),
-    (RAW(b'X', b'resp'), b'X', b'resp'),
-    (RAW('X', 'é'), b'X', b'\xc3\xa9'),
-])
+@pytest.mark.parametrize(
+    ('mechanism', 'name', 'response'),
+    [
+        (PLAIN('u', 'p'), b'PLAIN', b'\x00u\x00p'),
+        (PLAIN('é', 'ü'), b'PLAIN', b'\x00\xc3\xa9\x00\xc3\xbc'),
+        (PLAIN('', ''), b'PLAIN', b'\x00\x00'),
+        (
+            AMQPLAIN('u', 'p'),
+            b'AMQPLAIN',
+            b'\x05LOGINS\x00\x00\x00\x01u\x08PASSWORDS\x00\x00\x00\x01p',
+        ),
+        (EXTERNAL(), b'EXTERNAL', b''),
+        (RAW(b'X', b'resp'), b'X', b'resp'),
+        (RAW('X', 'é'), b'X', b'\xc3\xa9'),
+    ],
+)
 def test_start(mechanism, name, response):
     assert isinstance(mechanism, SASL)
     assert mechanism.mechanism == name
@@ -31,7 +37,8 @@ def test_start(mechanism, name, response):
 def test_amqplain_is_a_table_without_its_length():
     response = AMQPLAIN('ü', 'p' * 300).start(None)
     assert loads('F', len(response).to_bytes(4, 'big') + response, 0)[0] == [
-        {'LOGIN': 'ü', 'PASSWORD': 'p' * 300}]
+        {'LOGIN': 'ü', 'PASSWORD': 'p' * 300}
+    ]
 
 
 @pytest.mark.parametrize('cls', [PLAIN, AMQPLAIN])
@@ -47,8 +54,9 @@ def test_a_bad_password_is_not_in_the_error():
     assert 's3cret' not in str(caught.value)
 
 
-@pytest.mark.parametrize('mechanism', [
-    PLAIN('u', 's3cret'), AMQPLAIN('u', 's3cret'), RAW(b'PLAIN', b's3cret')])
+@pytest.mark.parametrize(
+    'mechanism', [PLAIN('u', 's3cret'), AMQPLAIN('u', 's3cret'), RAW(b'PLAIN', b's3cret')]
+)
 def test_no_secret_in_repr(mechanism):
     assert 's3cret' not in f'{mechanism!r} {mechanism}'
 
@@ -65,8 +73,10 @@ def test_base_class():
     assert SASL().mechanism is None
 
 
-@pytest.mark.parametrize('mechanism', [
-    SASL(), PLAIN('u', 's3cret'), AMQPLAIN('u', 's3cret'), EXTERNAL(), RAW(b'X', b'r'), GSSAPI()])
+@pytest.mark.parametrize(
+    'mechanism',
+    [SASL(), PLAIN('u', 's3cret'), AMQPLAIN('u', 's3cret'), EXTERNAL(), RAW(b'X', b'r'), GSSAPI()],
+)
 def test_an_unexpected_challenge_is_a_clear_error(mechanism):
     with pytest.raises(IrrecoverableConnectionError, match='has no answer to') as caught:
         mechanism.respond(b'challenge')
@@ -89,10 +99,9 @@ def test_a_mechanism_of_ones_own_may_answer():
 
 # -- the arguments of a connection ---------------------------------------------------------------
 
+
 def chosen(authentication=(), login_method=None, login_response=None, certificate=False):
-    mechanisms = mechanisms_for(
-        authentication, login_method, login_response, 'u', 'p', certificate
-    )
+    mechanisms = mechanisms_for(authentication, login_method, login_response, 'u', 'p', certificate)
     assert type(mechanisms) is tuple
     return mechanisms
 
@@ -118,8 +127,10 @@ def test_mechanisms_handed_in_go_first():
     assert chosen(iter([one])) == (one,)
 
 
-@pytest.mark.parametrize(('login_method', 'cls'), [
-    ('PLAIN', PLAIN), ('AMQPLAIN', AMQPLAIN), ('EXTERNAL', EXTERNAL), ('GSSAPI', GSSAPI)])
+@pytest.mark.parametrize(
+    ('login_method', 'cls'),
+    [('PLAIN', PLAIN), ('AMQPLAIN', AMQPLAIN), ('EXTERNAL', EXTERNAL), ('GSSAPI', GSSAPI)],
+)
 def test_login_method(login_method, cls):
     [mechanism] = chosen(login_method=login_method)
     assert type(mechanism) is cls
@@ -139,6 +150,7 @@ def test_unknown_login_method():
 
 
 # -- GSSAPI: stands in for a package that needs Kerberos' libraries and a key server -------------
+
 
 class FakeGSSError(Exception):
     pass
@@ -160,7 +172,7 @@ class FakeContext:
         return b'token'
 
     def unwrap(self, message):
-        return types.SimpleNamespace(message=message[len('wrapped '):])
+        return types.SimpleNamespace(message=message[len('wrapped ') :])
 
     def wrap(self, message, encrypt):
         return types.SimpleNamespace(message=b'signed ' + message)
@@ -219,11 +231,14 @@ def test_gssapi_further_steps_and_security_layer(gssapi):
 
 
 def test_gssapi_host_by_reverse_dns(gssapi):
-    with socket.create_server(('127.0.0.1', 0)) as server, \
-            socket.create_connection(server.getsockname()) as sock:
+    with (
+        socket.create_server(('127.0.0.1', 0)) as server,
+        socket.create_connection(server.getsockname()) as sock,
+    ):
         connection = Connection(sock)
         assert GSSAPI(rdns=True).get_hostname(connection) == (
-            socket.gethostbyaddr('127.0.0.1')[0].encode())
+            socket.gethostbyaddr('127.0.0.1')[0].encode()
+        )
         assert GSSAPI(rdns=False).get_hostname(connection) == b'broker.example'
 
 
@@ -258,6 +273,5 @@ def test_the_old_python_gssapi_counts_as_not_installed(gssapi, monkeypatch):
 
 
 def test_gssapi_is_imported_only_when_used():
-    code = (
-        "import sys; from amqp.sasl import GSSAPI; GSSAPI(); assert 'gssapi' not in sys.modules")
+    code = "import sys; from amqp.sasl import GSSAPI; GSSAPI(); assert 'gssapi' not in sys.modules"
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -66,7 +66,8 @@ def test_table_type_is_read(vector):
 
 
 @pytest.mark.parametrize(
-    'vector', [each for each in TABLE_TYPES if each['encode']], ids=lambda vector: vector['name'])
+    'vector', [each for each in TABLE_TYPES if each['encode']], ids=lambda vector: vector['name']
+)
 def test_table_type_is_written(vector):
     assert written(_write_item, vector['value']) == vector['wire']
 
@@ -103,7 +104,9 @@ def test_basic_properties(vector):
     assert encode_properties(vector['value']) == vector['wire']
     assert decode_properties_basic(vector['wire'], 0) == (vector['value'], len(vector['wire']))
     assert decode_properties_basic(b'ab' + vector['wire'], 2) == (
-        vector['value'], len(vector['wire']) + 2)
+        vector['value'],
+        len(vector['wire']) + 2,
+    )
 
 
 @pytest.mark.parametrize('vector', load_vectors('captured'), ids=lambda vector: vector['name'])
@@ -162,27 +165,30 @@ def test_dumps(format, values, wire):
     assert result.hex() == wire
 
 
-@pytest.mark.parametrize(('format', 'wire', 'values'), [
-    ('', '', []),
-    ('bbB', '050001', [True, False, 1]),
-    ('b' * 9, 'ff01', [True] * 9),
-    ('bob', '010201', [True, 2, True]),
-    ('o', '05', [5]),
-    ('B', 'ffff', [65535]),
-    ('l', 'ffffffff', [2**32 - 1]),
-    ('L', 'f' * 16, [2**64 - 1]),
-    ('s', '02c3a9', ['é']),
-    ('s', '01ff', [b'\xff']),
-    ('s', '03eda080', ['\ud800']),
-    ('S', '00000002c3a9', ['é']),
-    ('S', '00000001ff', [b'\xff']),
-    ('x', '0000000161', [b'a']),
-    ('F', '00000000', [{}]),
-    ('A', '00000005490000000a', [[10]]),
-    ('T', '000000005e0be100', [datetime(2020, 1, 1)]),
-    ('T', '0000003afff44180', [253402300800]),
-    ('sLbss', '0174' + '0' * 15 + '5' + '01' + '0178' + '016b', ['t', 5, True, 'x', 'k']),
-])
+@pytest.mark.parametrize(
+    ('format', 'wire', 'values'),
+    [
+        ('', '', []),
+        ('bbB', '050001', [True, False, 1]),
+        ('b' * 9, 'ff01', [True] * 9),
+        ('bob', '010201', [True, 2, True]),
+        ('o', '05', [5]),
+        ('B', 'ffff', [65535]),
+        ('l', 'ffffffff', [2**32 - 1]),
+        ('L', 'f' * 16, [2**64 - 1]),
+        ('s', '02c3a9', ['é']),
+        ('s', '01ff', [b'\xff']),
+        ('s', '03eda080', ['\ud800']),
+        ('S', '00000002c3a9', ['é']),
+        ('S', '00000001ff', [b'\xff']),
+        ('x', '0000000161', [b'a']),
+        ('F', '00000000', [{}]),
+        ('A', '00000005490000000a', [[10]]),
+        ('T', '000000005e0be100', [datetime(2020, 1, 1)]),
+        ('T', '0000003afff44180', [253402300800]),
+        ('sLbss', '0174' + '0' * 15 + '5' + '01' + '0178' + '016b', ['t', 5, True, 'x', 'k']),
+    ],
+)
 @pytest.mark.parametrize('kind', [bytes, bytearray, memoryview])
 def test_loads(format, wire, values, kind):
     data = bytes.fromhex(wire)
@@ -202,12 +208,15 @@ def test_arguments_cut_short(format, values, wire):
 def test_other_views_of_memory():
     data = dumps('sL', ['abc', 7])
     assert loads('sL', memoryview(b''.join(bytes((each, 0)) for each in data))[::2], 0)[0] == [
-        'abc', 7]
+        'abc',
+        7,
+    ]
 
 
 @pytest.mark.parametrize('offset', [-1, 4])
-@pytest.mark.parametrize('read', [
-    lambda data, offset: loads('o', data, offset), _read_item, decode_properties_basic])
+@pytest.mark.parametrize(
+    'read', [lambda data, offset: loads('o', data, offset), _read_item, decode_properties_basic]
+)
 def test_offset_outside(read, offset):
     with pytest.raises(FrameSyntaxError):
         read(b'abc', offset)
@@ -227,31 +236,39 @@ def test_wrong_number_of_values(values):
         dumps('oo', values)
 
 
-@pytest.mark.parametrize(('letter', 'value', 'text'), [
-    ('o', 256, 'integer out of range for an octet (0 to 255)'),
-    ('o', -1, 'integer out of range for an octet (0 to 255)'),
-    ('o', '1', 'str does not fit an octet (0 to 255)'),
-    ('o', None, 'NoneType does not fit an octet (0 to 255)'),
-    ('B', 65536, 'integer out of range for a short (0 to 65535)'),
-    ('B', 1.0, 'float does not fit a short (0 to 65535)'),
-    ('l', 2**32, 'integer out of range for a long (0 to 2**32 - 1)'),
-    ('l', -1, 'integer out of range for a long (0 to 2**32 - 1)'),
-    ('L', 2**64, 'integer out of range for a longlong (0 to 2**64 - 1)'),
-    pytest.param('L', 10**5000, 'integer out of range for a longlong (0 to 2**64 - 1)', id='huge'),
-    ('L', -1, 'integer out of range for a longlong (0 to 2**64 - 1)'),
-    ('s', 'x' * 256, 'a short string has at most 255 bytes, not 256'),
-    ('s', 'é' * 128, 'a short string has at most 255 bytes, not 256'),
-    ('s', 5, 'a short string must be str or bytes, not int'),
-    ('S', 5, 'a long string must be str or bytes, not int'),
-    ('x', [], 'a long string must be str or bytes, not list'),
-    ('F', [], 'a table must be a dict, not list'),
-    ('F', 'a', 'a table must be a dict, not str'),
-    ('A', {}, 'an array must be a list or a tuple, not dict'),
-    ('T', -1, 'integer out of range for a timestamp (a datetime, or seconds from 0 to 2**64 - 1)'),
-    ('T', 'now',
-     'str does not fit a timestamp (a datetime, or seconds from 0 to 2**64 - 1)'),
-    ('T', datetime(1969, 12, 31, 23, 59, 59, 999999), 'a timestamp cannot be before 1970'),
-])
+@pytest.mark.parametrize(
+    ('letter', 'value', 'text'),
+    [
+        ('o', 256, 'integer out of range for an octet (0 to 255)'),
+        ('o', -1, 'integer out of range for an octet (0 to 255)'),
+        ('o', '1', 'str does not fit an octet (0 to 255)'),
+        ('o', None, 'NoneType does not fit an octet (0 to 255)'),
+        ('B', 65536, 'integer out of range for a short (0 to 65535)'),
+        ('B', 1.0, 'float does not fit a short (0 to 65535)'),
+        ('l', 2**32, 'integer out of range for a long (0 to 2**32 - 1)'),
+        ('l', -1, 'integer out of range for a long (0 to 2**32 - 1)'),
+        ('L', 2**64, 'integer out of range for a longlong (0 to 2**64 - 1)'),
+        pytest.param(
+            'L', 10**5000, 'integer out of range for a longlong (0 to 2**64 - 1)', id='huge'
+        ),
+        ('L', -1, 'integer out of range for a longlong (0 to 2**64 - 1)'),
+        ('s', 'x' * 256, 'a short string has at most 255 bytes, not 256'),
+        ('s', 'é' * 128, 'a short string has at most 255 bytes, not 256'),
+        ('s', 5, 'a short string must be str or bytes, not int'),
+        ('S', 5, 'a long string must be str or bytes, not int'),
+        ('x', [], 'a long string must be str or bytes, not list'),
+        ('F', [], 'a table must be a dict, not list'),
+        ('F', 'a', 'a table must be a dict, not str'),
+        ('A', {}, 'an array must be a list or a tuple, not dict'),
+        (
+            'T',
+            -1,
+            'integer out of range for a timestamp (a datetime, or seconds from 0 to 2**64 - 1)',
+        ),
+        ('T', 'now', 'str does not fit a timestamp (a datetime, or seconds from 0 to 2**64 - 1)'),
+        ('T', datetime(1969, 12, 31, 23, 59, 59, 999999), 'a timestamp cannot be before 1970'),
+    ],
+)
 def test_bad_argument(letter, value, text):
     # The error tells which one: not the bits before it, not the octet after it.
     with pytest.raises(EncodeError) as caught:
@@ -262,6 +279,7 @@ def test_bad_argument(letter, value, text):
 
 
 # -- tables: what can be written -----------------------------------------------------------------
+
 
 class Number(enum.IntEnum):
     SEVEN = 7
@@ -290,28 +308,31 @@ Point = namedtuple('Point', 'x y')
 EAST = timezone(timedelta(hours=5, minutes=30))
 
 
-@pytest.mark.parametrize(('value', 'back'), [
-    (Number.SEVEN, 7),
-    (Colour.RED, 'red'),
-    (Text('é'), 'é'),
-    (type('Float', (float,), {})(1.5), 1.5),
-    (type('Bytes', (bytes,), {})(b'\xff'), b'\xff'),
-    (type('Dec', (Decimal,), {})('1.5'), Decimal('1.5')),
-    (bytearray(b'\xff'), b'\xff'),
-    (b'abc', 'abc'),
-    (Moment(2020, 1, 1), datetime(2020, 1, 1)),
-    (datetime(2020, 1, 1, 5, 30, tzinfo=EAST), datetime(2020, 1, 1)),
-    (datetime(2020, 1, 1, 0, 0, 0, 999999), datetime(2020, 1, 1)),
-    (Point(1, 2), [1, 2]),
-    ((1, (2,)), [1, [2]]),
-    (OrderedDict(b=1, a=2), {'b': 1, 'a': 2}),
-    (type('Dict', (dict,), {})(a=1), {'a': 1}),
-    (type('List', (list,), {})([1]), [1]),
-    (Decimal('1E+3'), Decimal(1000)),
-    (Decimal('0E+99999'), Decimal(0)),
-    (Decimal('-0.0'), Decimal('0.0')),
-    (Decimal('2E+9'), Decimal(2000000000)),
-])
+@pytest.mark.parametrize(
+    ('value', 'back'),
+    [
+        (Number.SEVEN, 7),
+        (Colour.RED, 'red'),
+        (Text('é'), 'é'),
+        (type('Float', (float,), {})(1.5), 1.5),
+        (type('Bytes', (bytes,), {})(b'\xff'), b'\xff'),
+        (type('Dec', (Decimal,), {})('1.5'), Decimal('1.5')),
+        (bytearray(b'\xff'), b'\xff'),
+        (b'abc', 'abc'),
+        (Moment(2020, 1, 1), datetime(2020, 1, 1)),
+        (datetime(2020, 1, 1, 5, 30, tzinfo=EAST), datetime(2020, 1, 1)),
+        (datetime(2020, 1, 1, 0, 0, 0, 999999), datetime(2020, 1, 1)),
+        (Point(1, 2), [1, 2]),
+        ((1, (2,)), [1, [2]]),
+        (OrderedDict(b=1, a=2), {'b': 1, 'a': 2}),
+        (type('Dict', (dict,), {})(a=1), {'a': 1}),
+        (type('List', (list,), {})([1]), [1]),
+        (Decimal('1E+3'), Decimal(1000)),
+        (Decimal('0E+99999'), Decimal(0)),
+        (Decimal('-0.0'), Decimal('0.0')),
+        (Decimal('2E+9'), Decimal(2000000000)),
+    ],
+)
 def test_values_and_what_comes_back(value, back):
     data = dumps('F', [{'v': value, 'after': 1}])
     assert strict(loads('F', data, 0)[0][0]) == strict({'v': back, 'after': 1})
@@ -378,13 +399,13 @@ BAD_VALUES = [
     (float('inf'), 'a float must be finite'),
     (float('-inf'), 'a float must be finite'),
     (2**63, 'an integer must fit in 64 bits'),
-    (-2**63 - 1, 'an integer must fit in 64 bits'),
+    (-(2**63) - 1, 'an integer must fit in 64 bits'),
     pytest.param(10**5000, 'an integer must fit in 64 bits', id='huge'),
     (Decimal('NaN'), 'a decimal must be finite'),
     (Decimal('sNaN'), 'a decimal must be finite'),
     (Decimal('-Infinity'), 'a decimal must be finite'),
     (Decimal(2**31), '32 bits'),
-    (Decimal(-2**31 - 1), '32 bits'),
+    (Decimal(-(2**31) - 1), '32 bits'),
     (Decimal('1E+10'), '32 bits'),
     (Decimal('1E+999999'), '32 bits'),
     (Decimal('1E-256'), '255 places'),
@@ -428,17 +449,20 @@ def test_nothing_is_written_before_the_error():
         assert parts == []
 
 
-@pytest.mark.parametrize(('table', 'path'), [
-    ({'a': object()}, 'a'),
-    ({'': object()}, ''),
-    ({'a': [[object()]]}, 'a[0][0]'),
-    ({'a': [0, {'b': object()}]}, 'a[1].b'),
-    ({Colour.RED: object()}, 'red'),
-    ({'x' * 100: object()}, 'x' * 61 + '...'),
-    ({'a': {5: 1}}, 'a.<int>'),
-    ({'a': {10**5000: 1}}, 'a.<int>'),
-    ({b'a\xff': object()}, 'a\ufffd'),
-])
+@pytest.mark.parametrize(
+    ('table', 'path'),
+    [
+        ({'a': object()}, 'a'),
+        ({'': object()}, ''),
+        ({'a': [[object()]]}, 'a[0][0]'),
+        ({'a': [0, {'b': object()}]}, 'a[1].b'),
+        ({Colour.RED: object()}, 'red'),
+        ({'x' * 100: object()}, 'x' * 61 + '...'),
+        ({'a': {5: 1}}, 'a.<int>'),
+        ({'a': {10**5000: 1}}, 'a.<int>'),
+        ({b'a\xff': object()}, 'a\ufffd'),
+    ],
+)
 def test_key_path(table, path):
     with pytest.raises(EncodeError) as caught:
         dumps('F', [table])
@@ -461,21 +485,37 @@ def test_bad_property_is_named(name):
         encode_properties({'content_type': 'ok', name: object()})
 
 
-@pytest.mark.parametrize(('properties', 'text'), [
-    ({'priority': 256}, "property 'priority': integer out of range for an octet (0 to 255)"),
-    ({'delivery_mode': '2'}, "property 'delivery_mode': str does not fit an octet (0 to 255)"),
-    ({'timestamp': -1},
-     "property 'timestamp': integer out of range for a longlong (0 to 2**64 - 1)"),
-    ({'timestamp': 1.5}, "property 'timestamp': float does not fit a longlong (0 to 2**64 - 1)"),
-    ({'timestamp': datetime(1969, 1, 1)},
-     "property 'timestamp': a timestamp cannot be before 1970"),
-    ({'expiration': 5000},
-     "property 'expiration': a short string must be str or bytes, not int"),
-    ({'application_headers': {'a': [object()]}},
-     "property 'application_headers': key 'a[0]': object is not a type of AMQP tables"),
-    ({'application_headers': 'a'},
-     "property 'application_headers': a table must be a dict, not str"),
-])
+@pytest.mark.parametrize(
+    ('properties', 'text'),
+    [
+        ({'priority': 256}, "property 'priority': integer out of range for an octet (0 to 255)"),
+        ({'delivery_mode': '2'}, "property 'delivery_mode': str does not fit an octet (0 to 255)"),
+        (
+            {'timestamp': -1},
+            "property 'timestamp': integer out of range for a longlong (0 to 2**64 - 1)",
+        ),
+        (
+            {'timestamp': 1.5},
+            "property 'timestamp': float does not fit a longlong (0 to 2**64 - 1)",
+        ),
+        (
+            {'timestamp': datetime(1969, 1, 1)},
+            "property 'timestamp': a timestamp cannot be before 1970",
+        ),
+        (
+            {'expiration': 5000},
+            "property 'expiration': a short string must be str or bytes, not int",
+        ),
+        (
+            {'application_headers': {'a': [object()]}},
+            "property 'application_headers': key 'a[0]': object is not a type of AMQP tables",
+        ),
+        (
+            {'application_headers': 'a'},
+            "property 'application_headers': a table must be a dict, not str",
+        ),
+    ],
+)
 def test_bad_properties(properties, text):
     with pytest.raises(EncodeError) as caught:
         encode_properties(properties)
@@ -484,7 +524,8 @@ def test_bad_properties(properties, text):
 
 def test_properties_that_are_none_or_foreign_are_left_out():
     assert encode_properties({'content_type': None, 'delivery_mode': 0, 'foreign': object()}) == (
-        b'\x10\x00\x00')
+        b'\x10\x00\x00'
+    )
 
 
 def test_timestamp_property_may_be_a_datetime():
@@ -497,6 +538,7 @@ def test_properties_may_be_a_subclass_of_dict():
 
 
 # -- nesting -------------------------------------------------------------------------------------
+
 
 def nested(depth, keyed=False):
     value = {} if keyed else []
@@ -598,14 +640,26 @@ def test_a_caller_deep_in_recursion():
 # -- hostile bytes -------------------------------------------------------------------------------
 
 RICH = {
-    'text': 'héllo', 'bytes': b'\xff\xfe', 'void': None, 'true': True, 'int': -5, 'long': 2**40,
-    'float': 1.5, 'decimal': Decimal('-1.55'), 'time': datetime(2020, 1, 1), b'\xff': 'key',
-    'array': [1, 'two', [3, []], {'four': 4}], 'table': {'nested': {'deep': [None, True]}},
+    'text': 'héllo',
+    'bytes': b'\xff\xfe',
+    'void': None,
+    'true': True,
+    'int': -5,
+    'long': 2**40,
+    'float': 1.5,
+    'decimal': Decimal('-1.55'),
+    'time': datetime(2020, 1, 1),
+    b'\xff': 'key',
+    'array': [1, 'two', [3, []], {'four': 4}],
+    'table': {'nested': {'deep': [None, True]}},
 }
 RICH_DATA = dumps('F', [RICH])
-RICH_PROPERTIES = encode_properties({
-    name: RICH if letter == 'F' else 7 if letter in 'oL' else 'text'
-    for name, letter in BASIC_PROPERTIES})
+RICH_PROPERTIES = encode_properties(
+    {
+        name: RICH if letter == 'F' else 7 if letter in 'oL' else 'text'
+        for name, letter in BASIC_PROPERTIES
+    }
+)
 
 
 def test_rich_table():
@@ -634,8 +688,13 @@ def test_cut_at_every_offset():
 
 def test_contents_must_end_where_they_say():
     # An inner length beyond its container, and a value that runs over the container's end.
-    for data in ('00000007' + '016b46' + '00000005' + '01617401', '00000004' + '016b4900000001',
-                 '00000001' + '00', '00000003' + '026b74', '00000002' + '0500' + '00' * 9):
+    for data in (
+        '00000007' + '016b46' + '00000005' + '01617401',
+        '00000004' + '016b4900000001',
+        '00000001' + '00',
+        '00000003' + '026b74',
+        '00000002' + '0500' + '00' * 9,
+    ):
         with pytest.raises(FrameSyntaxError):
             loads('F', bytes.fromhex(data), 0)
 
@@ -655,7 +714,7 @@ def test_huge_declared_length_takes_no_memory(format, size):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize('flags', [0x0001, 0x0002, 0x8001, 0xffff])
+@pytest.mark.parametrize('flags', [0x0001, 0x0002, 0x8001, 0xFFFF])
 def test_unknown_property_flags(flags):
     with pytest.raises(FrameSyntaxError, match='unknown property flags'):
         decode_properties_basic(struct.pack('>H', flags) + bytes(100), 0)
@@ -663,7 +722,7 @@ def test_unknown_property_flags(flags):
 
 def test_single_bytes_changed():
     for offset in range(len(RICH_DATA)):
-        for octet in (0, 1, 0x7f, 0x80, 0xff, RICH_DATA[offset] ^ 1, *b'AFSVtx'):
+        for octet in (0, 1, 0x7F, 0x80, 0xFF, RICH_DATA[offset] ^ 1, *b'AFSVtx'):
             data = bytearray(RICH_DATA)
             data[offset] = octet
             only_syntax_errors(loads, 'F', bytes(data), 0)
@@ -675,7 +734,7 @@ def test_random_mutations():
         data = bytearray(rng.choice((RICH_DATA, RICH_PROPERTIES)))
         for _ in range(rng.randint(1, 8)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        del data[rng.randrange(len(data)) + 1:]
+        del data[rng.randrange(len(data)) + 1 :]
         only_syntax_errors(loads, 'F', data, 0)
         only_syntax_errors(decode_properties_basic, data, 0)
         only_syntax_errors(_read_item, data, 0)
@@ -695,6 +754,7 @@ def test_random_bytes(format, data):
 
 # -- round trips ---------------------------------------------------------------------------------
 
+
 @given(tables.tables)
 def test_what_is_written_is_read(table):
     data = dumps('F', [table])
@@ -708,9 +768,14 @@ def test_items(value):
 
 
 STRATEGIES = {
-    'b': st.booleans(), 'o': st.integers(0, 255), 'B': st.integers(0, 65535),
-    'l': st.integers(0, 2**32 - 1), 'L': st.integers(0, 2**64 - 1), 's': tables.keys,
-    'S': tables.texts, 'F': tables.tables,
+    'b': st.booleans(),
+    'o': st.integers(0, 255),
+    'B': st.integers(0, 65535),
+    'l': st.integers(0, 2**32 - 1),
+    'L': st.integers(0, 2**64 - 1),
+    's': tables.keys,
+    'S': tables.texts,
+    'F': tables.tables,
 }
 
 
@@ -722,8 +787,11 @@ def test_arguments_of_every_method(data):
     assert loads(method.format, wire, 0) == (tables.as_read(values), len(wire))
 
 
-@given(st.fixed_dictionaries({}, optional={
-    name: STRATEGIES[letter] for name, letter in BASIC_PROPERTIES}))
+@given(
+    st.fixed_dictionaries(
+        {}, optional={name: STRATEGIES[letter] for name, letter in BASIC_PROPERTIES}
+    )
+)
 def test_properties(properties):
     wire = encode_properties(properties)
     read, end = decode_properties_basic(wire, 0)
@@ -751,6 +819,7 @@ def test_what_is_read_can_be_written_and_read_again(seed, noise):
 
 
 # -- content -------------------------------------------------------------------------------------
+
 
 class Content(GenericContent):
     """As Message is: keeps the body."""

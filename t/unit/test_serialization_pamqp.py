@@ -37,18 +37,27 @@ from t.helpers.vectors import load_vectors
 texts = st.text(max_size=20)  # without surrogates
 keys = st.text(max_size=20)
 times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2106, 1, 1)).map(
-    lambda time: time.replace(microsecond=0, fold=0))
+    lambda time: time.replace(microsecond=0, fold=0)
+)
 decimals = st.builds(
     lambda mantissa, places: Decimal(mantissa).scaleb(-places),
-    st.integers(0, 2**31 - 1), st.integers(0, 20),
+    st.integers(0, 2**31 - 1),
+    st.integers(0, 20),
 ).filter(lambda number: 'E' not in str(number))
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(-2**63, 2**63 - 1), texts, times, decimals,
-    st.floats(allow_nan=False, allow_infinity=False, width=32))
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    texts,
+    times,
+    decimals,
+    st.floats(allow_nan=False, allow_infinity=False, width=32),
+)
 values = st.recursive(
     scalars,
     lambda each: st.lists(each, max_size=4) | st.dictionaries(keys, each, max_size=4),
-    max_leaves=15)
+    max_leaves=15,
+)
 tables = st.dictionaries(keys, values, max_size=8)
 
 
@@ -95,8 +104,10 @@ def readable_by_pamqp(vector):
 
 
 @pytest.mark.parametrize(
-    'vector', list(filter(readable_by_pamqp, load_vectors('table_types'))),
-    ids=lambda vector: vector['name'])
+    'vector',
+    list(filter(readable_by_pamqp, load_vectors('table_types'))),
+    ids=lambda vector: vector['name'],
+)
 def test_golden_bytes(vector):
     wire = vector['wire']
     theirs = decode.embedded_value(wire)
@@ -107,8 +118,13 @@ def test_golden_bytes(vector):
 
 
 ARGUMENTS = {
-    'b': st.booleans(), 'o': st.integers(0, 255), 'B': st.integers(0, 65535),
-    'l': st.integers(0, 2**32 - 1), 'L': st.integers(0, 2**63 - 1), 's': texts, 'S': texts,
+    'b': st.booleans(),
+    'o': st.integers(0, 255),
+    'B': st.integers(0, 65535),
+    'l': st.integers(0, 2**32 - 1),
+    'L': st.integers(0, 2**63 - 1),
+    's': texts,
+    'S': texts,
     'F': tables,
 }
 
@@ -125,7 +141,8 @@ def test_methods(data):
     frame = theirs.__new__(theirs)
     frame.unmarshal(wire)
     assert [getattr(frame, name) for name in theirs.__slots__] == [
-        as_pamqp_reads(value) for value in values]
+        as_pamqp_reads(value) for value in values
+    ]
     try:
         back = by_pamqp(frame.marshal)
     except ValueError:
@@ -134,12 +151,19 @@ def test_methods(data):
 
 
 PROPERTY_VALUES = {
-    's': texts, 'F': tables.filter(bool), 'o': st.integers(0, 255), 'L': st.integers(0, 2**31)}
+    's': texts,
+    'F': tables.filter(bool),
+    'o': st.integers(0, 255),
+    'L': st.integers(0, 2**31),
+}
 NAMES_OF_PAMQP = {'application_headers': 'headers', 'type': 'message_type'}
 
 
-@given(st.fixed_dictionaries({}, optional={
-    name: PROPERTY_VALUES[letter] for name, letter in BASIC_PROPERTIES}))
+@given(
+    st.fixed_dictionaries(
+        {}, optional={name: PROPERTY_VALUES[letter] for name, letter in BASIC_PROPERTIES}
+    )
+)
 def test_basic_properties(properties):
     wire = encode_properties(properties)
     theirs = commands.Basic.Properties()
@@ -152,4 +176,5 @@ def test_basic_properties(properties):
         assert (got or None) == (as_pamqp_reads(want) or None)
     # pamqp does not write what is empty.
     assert decode_properties_basic(by_pamqp(theirs.marshal), 0)[0] == {
-        name: value for name, value in properties.items() if value != ''}
+        name: value for name, value in properties.items() if value != ''
+    }

@@ -66,10 +66,21 @@ def additional_class(table):
     table['classes'].append({'id': 30, 'name': 'Access', 'methods': []})
 
 
-@pytest.mark.parametrize('change', [
-    drop_method, other_argument_type, other_id, other_content, other_direction, other_reply,
-    other_constant, other_reply_code, other_property, additional_class,
-])
+@pytest.mark.parametrize(
+    'change',
+    [
+        drop_method,
+        other_argument_type,
+        other_id,
+        other_content,
+        other_direction,
+        other_reply,
+        other_constant,
+        other_reply_code,
+        other_property,
+        additional_class,
+    ],
+)
 def test_the_check_sees_every_kind_of_difference(table, change, monkeypatch, capsys):
     change(table)
     assert check_spec.problems(table)
@@ -84,19 +95,32 @@ def test_check_script_is_silent_when_all_is_well(capsys):
 
 
 PAMQP_FORMATS = {
-    'bit': 'b', 'octet': 'o', 'short': 'B', 'long': 'l', 'longlong': 'L', 'shortstr': 's',
-    'longstr': 'S', 'table': 'F', 'timestamp': 'L',
+    'bit': 'b',
+    'octet': 'o',
+    'short': 'B',
+    'long': 'l',
+    'longlong': 'L',
+    'shortstr': 's',
+    'longstr': 'S',
+    'table': 'F',
+    'timestamp': 'L',
 }
 # pamqp names what 0-9-1 calls reserved, and avoids words of Python.
 PAMQP_NAMES = {
-    'ticket': 'reserved_1', 'out_of_band': 'reserved_1', 'capabilities': 'reserved_1',
-    'insist': 'reserved_2', 'known_hosts': 'reserved_1', 'channel_id': 'reserved_1',
-    'cluster_id': 'reserved_1', 'exchange_type': 'type', 'global_': 'a_global',
+    'ticket': 'reserved_1',
+    'out_of_band': 'reserved_1',
+    'capabilities': 'reserved_1',
+    'insist': 'reserved_2',
+    'known_hosts': 'reserved_1',
+    'channel_id': 'reserved_1',
+    'cluster_id': 'reserved_1',
+    'exchange_type': 'type',
+    'global_': 'a_global',
 }
 
 
 def test_the_same_methods_as_pamqp():
-    ids = {(index >> 16, index & 0xffff) for index in pamqp.commands.INDEX_MAPPING}
+    ids = {(index >> 16, index & 0xFFFF) for index in pamqp.commands.INDEX_MAPPING}
     assert ids == set(spec.METHODS)
 
 
@@ -107,7 +131,8 @@ def test_method_is_as_in_pamqp(sig):
     assert ours.name == theirs.name
     assert ours.arguments == tuple(
         (PAMQP_NAMES.get(name, name), PAMQP_FORMATS[getattr(theirs, f'_{name}')])
-        for name in theirs.__slots__)
+        for name in theirs.__slots__
+    )
     assert ours.format == ''.join(letter for _, letter in ours.arguments)
     assert bool(ours.replies) == theirs.synchronous
     assert [spec.METHODS[reply].name for reply in ours.replies] == theirs.valid_responses
@@ -120,7 +145,8 @@ def test_properties_are_as_in_pamqp():
     names = {'headers': 'application_headers', 'message_type': 'type'}
     assert check_spec.serialization.BASIC_PROPERTIES == [
         (names.get(name, name), PAMQP_FORMATS[getattr(theirs, f'_{name}')])
-        for name in theirs.__slots__]
+        for name in theirs.__slots__
+    ]
 
 
 def test_directions_agree_with_replies():
@@ -153,7 +179,8 @@ def test_error_classes_have_codes_of_the_protocol():
 # -- what protocol.json says is supported --------------------------------------------------------
 
 NAME = re.compile(
-    r'(?P<path>[\w.]+)(?:\((?P<keywords>[\w=, ]+?)(?:=\w+)?\))?(?P<event>\[\'\w+\'\])?$')
+    r'(?P<path>[\w.]+)(?:\((?P<keywords>[\w=, ]+?)(?:=\w+)?\))?(?P<event>\[\'\w+\'\])?$'
+)
 
 
 def all_support(table):
@@ -195,7 +222,8 @@ def test_render_supported(tmp_path, capsys):
 def test_rendered_table_is_valid_rst(table):
     docutils_core = pytest.importorskip('docutils.core')
     docutils_core.publish_doctree(
-        render_supported.render(table), settings_overrides={'halt_level': 2, 'report_level': 2})
+        render_supported.render(table), settings_overrides={'halt_level': 2, 'report_level': 2}
+    )
 
 
 def test_not_supported_is_said(table):
