@@ -13,6 +13,9 @@ from amqp import Message
 
 from .support import LOST, SOON, Background, ends_within, readable
 
+# pamqp warns of basic.recover-async.
+pytestmark = pytest.mark.filterwarnings('ignore:This command is deprecated')
+
 ARGUMENTS = {
     'basic_ack': (1,),
     'basic_cancel': ('tag',),
