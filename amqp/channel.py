@@ -68,6 +68,14 @@ ANSWER_PATIENCE = 1.0
 OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
 
 
+class _NotOpen(RecoverableChannelError):
+    """Another thread has closed the channel, or read its close, since it was looked at."""
+
+    def __init__(self, state: ChannelState, sig: MethodSig) -> None:
+        super().__init__(f'the channel is {state.value} meanwhile', sig)
+        self.state = state
+
+
 class Channel(AbstractChannel):
     """A channel of *connection*; `Connection.channel` makes and opens one.
 
@@ -179,8 +187,9 @@ class Channel(AbstractChannel):
             connection._wait_until(self._not_opening, deadline)
         try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
-        except TimeoutError:  # not an octet was sent
-            self._state.state = ChannelState.REOPENABLE
+        except TimeoutError:
+            if not self._pending.get(spec.Channel.OpenOk):  # not an octet was sent
+                self._state.state = ChannelState.REOPENABLE
             raise
         self.on_open(self)
 
@@ -221,9 +230,14 @@ class Channel(AbstractChannel):
                     (reply_code, reply_text, *method_sig),
                     wait=spec.Channel.CloseOk,
                 )
-        finally:
-            error = self._take_unreported()
+        except _NotOpen as exc:
+            if exc.state is ChannelState.CLOSING:
+                return  # by another thread, which sees to the rest
+        except BaseException:
             self.collect()
+            raise
+        error = self._take_unreported()
+        self.collect()
         if error is not None:
             raise error
 
@@ -324,11 +338,11 @@ class Channel(AbstractChannel):
     ) -> Confirmation[basic_return_t] | None:
         connection = self._usable_connection()
         state = self._state.state
+        if state is not ChannelState.OPEN and sig != spec.Channel.Open:
+            # Since `_prepare`, which runs without a lock.
+            raise _NotOpen(state, sig)
         if sig == spec.Channel.Close:
             self._state.advance(ChannelEvent.SEND_CLOSE)
-        elif state is not ChannelState.OPEN and sig != spec.Channel.Open:
-            # Since `_prepare`, which runs without a lock.
-            raise RecoverableChannelError(f'the channel is {state.value} meanwhile', sig)
         confirmation = None
         if sig == spec.Basic.Publish:
             confirmation = self._confirm_mode.number(payload, content)
@@ -862,9 +876,9 @@ class Channel(AbstractChannel):
     def _wait_for_confirm(
         self, confirmation: Confirmation[basic_return_t], timeout: float | None
     ) -> None:
-        connection = self.connection
-        if connection is None or confirmation.settled():
+        if confirmation.settled():
             return
+        connection = self._usable_connection()
         if timeout is None:
             timeout = connection._reply_patience()
         deadline = Deadline(timeout, time.monotonic())
