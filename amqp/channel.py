@@ -13,10 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from vine import ensure_promise, promise
-
 from . import spec
-from .abstract_channel import AbstractChannel, MethodSig
+from .abstract_channel import MethodSig
 from .basic_message import Message
 from .confirm_mode import ConfirmMode
 from .confirms import Confirmation
@@ -28,20 +26,12 @@ from .exceptions import (
     EncodeError,
     MessageNacked,
     NoRoute,
-    RecoverableChannelError,
-    RecoverableConnectionError,
-    RPCTimeout,
     UnexpectedFrame,
     error_for_code,
 )
 from .protocol import basic_return_t, queue_declare_ok_t
-from .states import (
-    CHANNEL_TRANSITIONS,
-    ChannelEvent,
-    ChannelState,
-    IllegalTransition,
-    StateMachine,
-)
+from .reopenable_channel import ReopenableChannel
+from .states import ChannelState
 from .utils import bytes_to_str, get_logger
 
 __all__ = ('Channel',)
@@ -56,27 +46,8 @@ Table = dict[str, Any]
 ConsumerCallback = Callable[[Message], Any]
 CancelCallback = Callable[[str], Any]
 
-#: Methods that are about deliveries: they have no meaning on a reopened channel.
-ACKNOWLEDGEMENTS = frozenset((spec.Basic.Ack, spec.Basic.Nack, spec.Basic.Reject))
 
-#: Nothing else is acted upon while a close is under way (specification 1.5.2.5).
-CLOSING_METHODS = frozenset((spec.Channel.Close, spec.Channel.CloseOk))
-
-#: Seconds that the thread which reads waits for one that writes.
-ANSWER_PATIENCE = 1.0
-
-OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
-
-
-class _NotOpen(RecoverableChannelError):
-    """Another thread has closed the channel, or read its close, since it was looked at."""
-
-    def __init__(self, state: ChannelState, sig: MethodSig) -> None:
-        super().__init__(f'the channel is {state.value} meanwhile', sig)
-        self.state = state
-
-
-class Channel(AbstractChannel):
+class Channel(ReopenableChannel):
     """A channel of *connection*; `Connection.channel` makes and opens one.
 
     :param channel_id: the number to use; by default a free one.
@@ -104,14 +75,8 @@ class Channel(AbstractChannel):
         auto_decode: bool = True,
         on_open: Callable[[Channel], Any] | None = None,
     ) -> None:
-        if channel_id is None:
-            channel_id = connection._get_free_channel_id()
-        else:
-            connection._claim_channel_id(channel_id)
-        self._state = StateMachine(CHANNEL_TRANSITIONS, ChannelState.NEW)
-        super().__init__(connection, channel_id)
+        super().__init__(connection, channel_id, on_open)
         self.auto_decode = auto_decode
-        self.on_open: Any = ensure_promise(on_open)
         #: Whether the peer lets content flow (channel.flow).
         self.active = True
         #: Callbacks by consumer tag; None for a consumer that has none.
@@ -122,18 +87,8 @@ class Channel(AbstractChannel):
         #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
         #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
         self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
-        # Kept when the connection is let go of, which another thread may do
-        # while this one dispatches.
-        self._connection_events = connection._events
-        # Why the connection was lost, if that ended the channel.
-        self._lost: BaseException | None = None
-        # The error by which the broker closed the channel, until someone has got it.
-        self._unreported: AMQPError | None = None
         if connection.confirm_publish:
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
-
-    def __repr__(self) -> str:
-        return f'<{type(self).__name__}: {self.channel_id} ({self._state.state.value})>'
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
@@ -141,12 +96,10 @@ class Channel(AbstractChannel):
         self._confirm_mode = ConfirmMode()
 
     def _setup_listeners(self) -> None:
+        super()._setup_listeners()
         self._callbacks.update(
             {
-                spec.Channel.OpenOk: self._on_open_ok,
                 spec.Channel.Flow: self._on_flow,
-                spec.Channel.Close: self._on_close,
-                spec.Channel.CloseOk: self._on_close_ok,
                 spec.Basic.Cancel: self._on_basic_cancel,
                 spec.Basic.CancelOk: self._on_basic_cancel_ok,
                 spec.Basic.Deliver: self._on_basic_deliver,
@@ -157,248 +110,43 @@ class Channel(AbstractChannel):
             }
         )
 
-    # -- life of the channel
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the broker has this channel open."""
-        return self._state.state is ChannelState.OPEN
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether a close of ours awaits its close-ok."""
-        return self._state.state is ChannelState.CLOSING
-
-    def then(
-        self, on_success: Callable[..., Any], on_error: Callable[..., Any] | None = None
-    ) -> Any:
-        """Call *on_success* with this channel when it is open; a vine promise."""
-        return self.on_open.then(on_success, on_error)
-
-    def open(self) -> None:
-        """Open the channel on the broker; nothing happens if it is open."""
-        while not self._begin_opening():
-            if self.is_open:
-                return
-            connection = self._usable_connection()
-            if self.is_closing:
-                raise RecoverableChannelError('the channel is closing', spec.Channel.Open)
-            deadline = Deadline(connection._reply_patience(), time.monotonic())
-            connection._wait_until(self._not_opening, deadline)
-        try:
-            self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
-        except TimeoutError:
-            if not self._pending.get(spec.Channel.OpenOk):  # not an octet was sent
-                self._state.state = ChannelState.REOPENABLE
-            raise
-        self.on_open(self)
-
-    def _begin_opening(self) -> bool:
-        """Whether it is this thread that opens the channel."""
-        with self._pending_lock:
-            if self._state.state not in (ChannelState.NEW, ChannelState.REOPENABLE):
-                return False
-            self._state.advance(ChannelEvent.SEND_OPEN)
-            return True
-
-    def _not_opening(self) -> bool:
-        return self._state.state is not ChannelState.OPENING
-
-    def _on_open_ok(self, reserved: str = '') -> None:
-        self._state.advance(ChannelEvent.RECV_OPEN_OK)
-
-    def close(
-        self,
-        reply_code: int = 0,
-        reply_text: str = '',
-        method_sig: MethodSig = (0, 0),
-        argsig: str = 'BsBB',
-    ) -> None:
-        """Close the channel and wait for the broker's close-ok.
-
-        Raises the error by which the broker closed it first, where no other
-        call has raised that yet: a publish to a missing exchange shows here.
-        Nothing happens if the channel is closed already.
-        """
-        if self.connection is None or self.is_closing:
-            return
-        try:
-            if self._state.state is ChannelState.OPEN:
-                self.send_method(
-                    spec.Channel.Close,
-                    argsig,
-                    (reply_code, reply_text, *method_sig),
-                    wait=spec.Channel.CloseOk,
-                )
-        except _NotOpen as exc:
-            if exc.state is ChannelState.CLOSING:
-                return  # by another thread, which sees to the rest
-        except BaseException:
-            self.collect()
-            raise
-        error = self._take_unreported()
-        self.collect()
-        if error is not None:
-            raise error
-
-    def _on_close_ok(self) -> None:
-        self._state.advance(ChannelEvent.RECV_CLOSE_OK)
-
-    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
-        """The broker closes the channel: answer, and tell whoever has to do with it."""
-        error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
-        # No other thread may send a method behind the close-ok.
-        if not self._send_lock.acquire(timeout=ANSWER_PATIENCE):
-            raise RecoverableConnectionError("the broker doesn't take what is being sent")
-        try:
-            state = self._state.advance(ChannelEvent.RECV_CLOSE)
-            self._answer(spec.Channel.CloseOk)
-        finally:
-            self._send_lock.release()
-        if state is ChannelState.CLOSING:
-            self._unreported = error  # for our `close`, which still awaits its close-ok
-        elif not self._lose_state(error):
-            self._unreported = error
-            self._connection_events.add_report(self, self._report_close)
-
-    def _report_close(self) -> None:
-        """Raise the broker's reason for closing the channel, once."""
-        error = self._take_unreported()
-        if error is not None:
-            raise error
-
-    def _take_unreported(self) -> AMQPError | None:
-        error, self._unreported = self._unreported, None
-        return error
+    # -- what its life means for what it carries
 
     def _lose_state(self, error: BaseException) -> bool:
-        """Forget what the broker has forgotten; whether *error* woke anybody."""
         self.callbacks.clear()
         self.cancel_callbacks.clear()
         self.no_ack_consumers.clear()
         self.active = True
-        self.incarnation += 1
         publisher_woken = self._confirm_mode.end(error)
-        return self._fail_replies(error) or publisher_woken
-
-    def _usable_connection(self) -> Any:
-        connection = self.connection
-        if connection is None:
-            error = RecoverableConnectionError(
-                'connection already closed' if self._lost else 'the channel is closed'
-            )
-            error.__cause__ = self._lost
-            raise error
-        return connection
+        return super()._lose_state(error) or publisher_woken
 
     def collect(self) -> None:
         """Tear this object down without a word to the broker. Never blocks."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        self._lost = connection._cause
-        # Otherwise the broker may still speak of it, or is yet to answer our close.
-        let_go = self._state.state in (
-            ChannelState.NEW,
-            ChannelState.REOPENABLE,
-            ChannelState.CLOSED,
-        )
-        self._state.advance(ChannelEvent.LOST)
-        connection._forget_channel(self, reuse_id=let_go)
-        self._lose_state(connection._lost_error())
+        super().collect()
         self.events.clear()
-        self._callbacks.clear()
-        self.on_open = promise()
         self.__dict__.pop('basic_publish', None)
-
-    # -- sending and taking in
-
-    def _prepare(self, sig: MethodSig) -> None:
-        """See to it that the channel is open, or say why it can't be used."""
-        connection = self._usable_connection()
-        connection._check_usable()
-        state = self._state.state
-        if state is ChannelState.OPEN and self._unreported is None:
-            return
-        if sig == spec.Channel.Close:
-            return
-        self._report_close()
-        if sig == spec.Channel.Open:
-            return
-        if state is ChannelState.CLOSING:
-            raise RecoverableChannelError('the channel is closing', sig)
-        if sig in ACKNOWLEDGEMENTS:
-            raise RecoverableChannelError(
-                'the broker closed this channel and has requeued its unacknowledged messages', sig
-            )
-        self.open()
 
     def _send(
         self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
     ) -> Confirmation[basic_return_t] | None:
-        connection = self._usable_connection()
-        state = self._state.state
-        if state is not ChannelState.OPEN and sig != spec.Channel.Open:
-            # Since `_prepare`, which runs without a lock.
-            raise _NotOpen(state, sig)
-        if sig == spec.Channel.Close:
-            self._state.advance(ChannelEvent.SEND_CLOSE)
-        confirmation = None
-        if sig == spec.Basic.Publish:
-            confirmation = self._confirm_mode.number(payload, content)
-        before = connection.bytes_sent
+        if sig != spec.Basic.Publish:
+            super()._send(sig, payload, content, timeout)
+            if sig == spec.Confirm.Select:
+                self._confirm_mode.begin()
+            return None
+        confirmation = self._confirm_mode.number(payload, content)
         try:
-            connection._write_method(self.channel_id, sig, payload, content, timeout)
-        except BaseException as exc:
-            connection._interrupted(exc, before)
-            # Unless the connection is lost, not an octet was sent.
-            if sig == spec.Channel.Close and self.connection is not None:
-                self._state.state = state
+            super()._send(sig, payload, content, timeout)
+        except BaseException:  # not an octet was sent, or the connection is lost
             self._confirm_mode.withdraw(confirmation)
             raise
-        if sig == spec.Confirm.Select:
-            self._confirm_mode.begin()
         return confirmation
 
-    def _reply_overdue(self, text: str) -> None:
-        """Leave the channel to its fate: a late reply must not match a later request."""
-        connection = self._usable_connection()
-        error = RPCTimeout(text)
-        with self._send_lock:
-            state = self._state.state
-            if state in (ChannelState.OPENING, ChannelState.OPEN):
-                self._state.advance(ChannelEvent.RPC_TIMEOUT)
-                connection._move_channel(self)
-            elif state is ChannelState.CLOSING:
-                connection._forget_channel(self, reuse_id=False)
-        self._lose_state(error)
-        raise error
-
-    def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
-        """Act upon a method of the broker; see `AbstractChannel.dispatch_method`."""
-        state = self._state.state
-        if state is ChannelState.CLOSING and method_sig not in CLOSING_METHODS:
-            return
-        if state is ChannelState.CLOSED:
-            return  # collected while the method waited to be dispatched
-        opening = state is ChannelState.OPENING and method_sig in OPENING_METHODS
-        if not opening and state not in (ChannelState.OPEN, ChannelState.CLOSING):
-            raise UnexpectedFrame(f'channel {self.channel_id} is {state.value}', method_sig)
-        try:
-            super().dispatch_method(method_sig, payload, content)
-        except IllegalTransition as exc:
-            raise UnexpectedFrame(f'channel {self.channel_id}: {exc}', method_sig) from exc
+    # -- class channel
 
     def _on_flow(self, active: bool) -> None:
         self.active = active
         self._answer(spec.Channel.FlowOk, 'b', (active,))
-
-    def _answer(self, sig: MethodSig, argsig: str = '', args: tuple[Any, ...] = ()) -> None:
-        """Reply to a method of the broker, unless the channel has been collected meanwhile."""
-        connection = self.connection
-        if connection is not None:
-            payload = self._encode_arguments(sig, argsig, args)
-            connection._answer(self.channel_id, sig, payload)
 
     def flow(self, active: bool) -> Any:
         """Ask the broker to pause (False) or resume (True) deliveries on this channel.

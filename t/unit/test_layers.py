@@ -26,7 +26,7 @@ LAYERS = {
         'negotiation',
     },
     3: {'method_framing', 'transport', 'sasl', 'events', 'reader_role', 'confirm_mode'},
-    4: {'abstract_channel', 'frame_reader'},
+    4: {'abstract_channel', 'frame_reader', 'reopenable_channel'},
     5: {'channel', 'connection', 'handshake'},
     6: {'__init__'},
 }
@@ -36,6 +36,7 @@ LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in mod
 SAME_LAYER = {
     ('basic_message', 'serialization'),
     ('connection', 'channel'),
+    ('reopenable_channel', 'abstract_channel'),
     ('connection', 'handshake'),
 }
 
