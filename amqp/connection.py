@@ -58,7 +58,7 @@ from .states import (
     IllegalTransition,
     StateMachine,
 )
-from .transport import Transport, _AbstractTransport
+from .transport import Transport, _AbstractTransport, _EarlierFrameCutOff
 from .utils import fork_generation, get_logger
 
 if TYPE_CHECKING:
@@ -638,19 +638,23 @@ class Connection(AbstractChannel):
         self, transport: _AbstractTransport, timeout: float | None, *frame: Any
     ) -> None:
         try:
-            if timeout is None or not self._timed_writer:
-                self.frame_writer(*frame)
-            else:
-                self.frame_writer(*frame, timeout)
+            self._put_frame(timeout, *frame)
         except BaseException as exc:
             if not transport.write_torn and (
                 isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
             ):
                 raise  # not an octet was sent
-            if isinstance(exc, OSError) and not self._events.is_collecting_here():
+            dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
+            if dead and not self._events.is_collecting_here():
                 # If the broker said why before it went, this raises it.
                 self._reader.hear_last_words(LOOK_LIMIT)
             raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
+
+    def _put_frame(self, timeout: float | None, *frame: Any) -> None:
+        if timeout is None or not self._timed_writer:
+            self.frame_writer(*frame)
+        else:
+            self.frame_writer(*frame, timeout)
 
     def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
         """See what the broker has said: a close, a block; wait while it blocks publishers.
@@ -802,7 +806,9 @@ class Connection(AbstractChannel):
         self._state.advance(ConnectionEvent.RECV_CLOSE)
         # The broker may be gone already; what counts is what it said.
         with suppress(OSError, ConnectionError):
-            self._answer(0, spec.Connection.CloseOk, b'')
+            self._put_frame(
+                ANSWER_PATIENCE, spec.FRAME_METHOD, 0, spec.Connection.CloseOk, b'', None
+            )
         if was_closing:
             self._resolve_reply(spec.Connection.CloseOk, ())
         else:
@@ -829,10 +835,10 @@ class Connection(AbstractChannel):
         of the socket.
         """
         first = self._tear_down(cause)
+        if not first and isinstance(cause, (OSError, _EarlierFrameCutOff)):
+            return self._lost_error()  # what another thread met with has led to this
         if not isinstance(cause, OSError):
             return cause
-        if not first:
-            return self._lost_error()  # another thread's news is what led to this error
         error = RecoverableConnectionError(f'connection lost: {cause}')
         error.__cause__ = cause
         return error

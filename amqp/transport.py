@@ -97,6 +97,10 @@ def to_host_port(host: str, default_port: int = AMQP_PORT) -> tuple[str, int]:
 _waste = bytearray(CAPACITY)
 
 
+class _EarlierFrameCutOff(RecoverableConnectionError):
+    """Another thread's write failed, and that thread is about to tell why."""
+
+
 class _AbstractTransport:
     """A connected stream that frames are read from and written to.
 
@@ -483,7 +487,7 @@ class _AbstractTransport:
         self._acquire_write_lock(deadline)
         try:
             if self.write_torn:
-                raise RecoverableConnectionError('an earlier frame was cut off half-way')
+                raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
             self._send_all(_gathered(parts), deadline)
         finally:
             self._write_lock.release()
