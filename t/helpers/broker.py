@@ -1,17 +1,13 @@
 """A private RabbitMQ node: started, controlled, broken and removed by the tests.
 
     with Broker() as broker:
-        connection = amqp.Connection(broker.host, broker.port)
+        connection = amqp.Connection(f'{broker.host}:{broker.port}')
 
 Everything of the node lives in one temporary directory, listens on free ports of 127.0.0.1 only,
 and has an epmd and an Erlang cookie of its own: a broker that runs on the machine already is
 neither seen nor touched. Every process is stopped by its id. Linux only (it reads /proc).
 
-Which RabbitMQ is started:
-
-AMQP_TEST_RABBITMQ_ROOT  a folder that holds a whole Debian (see extra/debian13.sh); needs root
-AMQP_TEST_RABBITMQ_HOME  an unpacked RabbitMQ: the directory that has sbin/ and plugins/ in it
-neither                  Debian's package, /usr/lib/rabbitmq/lib/rabbitmq_server-*
+`t.helpers.installation` tells which RabbitMQ is started.
 
 As a program it starts a node, runs a command with AMQP_URL pointing at it, and stops the node:
 
@@ -26,76 +22,36 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-HOST = '127.0.0.1'
-HEADER = b'AMQP\x00\x00\x09\x01'
-#: The common name of the client certificate, and the user that EXTERNAL makes of it.
-CLIENT = 'amqp-client'
+from t.helpers.certificates import CLIENT, Certificates
+from t.helpers.installation import BrokerError, Installation
+from t.helpers.processes import (
+    HOST,
+    MARK,
+    accepts,
+    free_ports,
+    processes_of,
+    speaks_amqp,
+)
+
+__all__ = ('CLIENT', 'HOST', 'Broker', 'BrokerError')
+
 #: Seconds in which a node has to come up or go down; ten times what it takes.
 PATIENCE = 60
-#: The environment variable by which the processes of one node are told from all others.
-MARK = 'AMQP_TEST_BROKER'
 PLUGINS = ('rabbitmq_auth_mechanism_ssl',)
 
 
-class BrokerError(Exception):
-    """The node could not be had, did not come up, or refused a command."""
-
-
-class Installation:
-    """A RabbitMQ on this machine: where it is, and how its programs are run."""
-
-    def __init__(self) -> None:
-        #: The folder that the node takes for '/', or None for this machine's own.
-        self.root = _path_from('AMQP_TEST_RABBITMQ_ROOT')
-        self.home = _path_from('AMQP_TEST_RABBITMQ_HOME') or self._debian_home()
-        self.version = self._version()
-
-    def _debian_home(self) -> Path:
-        found = sorted((self.root or Path('/')).glob('usr/lib/rabbitmq/lib/rabbitmq_server-*'))
-        if not found:
-            raise BrokerError('no RabbitMQ: install rabbitmq-server or set AMQP_TEST_RABBITMQ_HOME')
-        return found[-1]
-
-    def _version(self) -> tuple[int, ...]:
-        for plugin in self.home.glob('plugins/rabbit-*'):
-            if match := re.match(r'rabbit-(\d+)\.(\d+)\.(\d+)', plugin.name):
-                return tuple(map(int, match.groups()))
-        raise BrokerError(f'no plugins/rabbit-VERSION in {self.home}')
-
-    @property
-    def temporary(self) -> Path:
-        """Where the node's directory goes: it must be inside the root."""
-        return self.root / 'tmp' if self.root else Path(tempfile.gettempdir())
-
-    def inside(self, path: Path) -> str:
-        """The path as the node sees it."""
-        return f'/{path.relative_to(self.root)}' if self.root else str(path)
-
-    def command(self, program: str, *args: str) -> list[str]:
-        """The command line of a program of RabbitMQ's; a bare name is looked up in the PATH."""
-        if '/' in program:
-            program = self.inside(self.home / program)
-        if self.root is None:
-            return [program, *args]
-        # /proc for Erlang's memory monitor, in a mount namespace that ends with the process.
-        script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
-        return ['unshare', '--mount', 'sh', '-c', script, str(self.root), program, *args]
-
-
-class Broker:
+class Broker(Certificates):
     """One private node. Starts with `start()` or as a context manager; single-threaded use.
 
     `config` adds lines to rabbitmq.conf. Without `tls` there are no certificates and no `tls_port`.
@@ -229,14 +185,14 @@ class Broker:
         cookie.write_text(secrets.token_hex(20))
         cookie.chmod(0o400)
         if self.tls:
-            self._write_certificates()
-        self._write('enabled_plugins', f'[{", ".join(self._plugins)}].\n')
-        self._write('definitions.json', json.dumps(definitions()))
+            self.write_certificates()
+        self._write_text('enabled_plugins', f'[{", ".join(self._plugins)}].\n')
+        self._write_text('definitions.json', json.dumps(definitions()))
         lines = {**self._settings(), **self._config}
-        self._write('rabbitmq.conf', ''.join(f'{key} = {lines[key]}\n' for key in lines))
-        self._write('rabbitmq-env.conf', '')
+        self._write_text('rabbitmq.conf', ''.join(f'{key} = {lines[key]}\n' for key in lines))
+        self._write_text('rabbitmq-env.conf', '')
 
-    def _write(self, name: str, text: str) -> None:
+    def _write_text(self, name: str, text: str) -> None:
         (self.directory / name).write_text(text)
 
     def _inside(self, name: str) -> str:
@@ -271,53 +227,6 @@ class Broker:
             'ssl_cert_login_from': 'common_name',
             'auth_mechanisms.3': 'EXTERNAL',
         }
-
-    # -- certificates
-
-    def _write_certificates(self) -> None:
-        """Ours, and another authority's, which neither side trusts."""
-        import trustme
-
-        authority, other = trustme.CA(), trustme.CA()
-        server = authority.issue_cert('localhost', HOST)
-        self._write_certificate('server', server)
-        self._write_certificate('client', _client_certificate(authority))
-        self._write_certificate('other-client', _client_certificate(other))
-        authority.cert_pem.write_to_path(str(self.directory / 'ca.pem'))
-        other.cert_pem.write_to_path(str(self.directory / 'other-ca.pem'))
-
-    def _write_certificate(self, name: str, certificate: Any) -> None:
-        key = self.directory / f'{name}.key'
-        certificate.private_key_pem.write_to_path(str(key))
-        key.chmod(0o600)
-        chain = b''.join(blob.bytes() for blob in certificate.cert_chain_pems)
-        (self.directory / f'{name}.pem').write_bytes(chain)
-
-    @property
-    def ca_file(self) -> str:
-        return str(self.directory / 'ca.pem')
-
-    @property
-    def other_ca_file(self) -> str:
-        """An authority that did not sign the node's certificate."""
-        return str(self.directory / 'other-ca.pem')
-
-    @property
-    def client_cert(self) -> str:
-        return str(self.directory / 'client.pem')
-
-    @property
-    def client_key(self) -> str:
-        return str(self.directory / 'client.key')
-
-    @property
-    def other_client_cert(self) -> str:
-        """A certificate in the same name, by the authority that the node does not trust."""
-        return str(self.directory / 'other-client.pem')
-
-    @property
-    def other_client_key(self) -> str:
-        return str(self.directory / 'other-client.key')
 
     # -- processes
 
@@ -374,11 +283,11 @@ class Broker:
         if self.tls:
             self._await(lambda: accepts(self.tls_port), self._node)
 
-    def _await(self, ready: Any, process: subprocess.Popen[bytes]) -> None:
+    def _await(self, ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not ready():
             if process.poll() is not None:
-                raise BrokerError(f'{process.args} ended: {process.returncode}\n{self._tail()}')
+                raise BrokerError(f'{process.args!r} ended: {process.returncode}\n{self._tail()}')
             if time.monotonic() > deadline:
                 raise BrokerError(f'not ready within {PATIENCE} s\n{self._tail()}')
             time.sleep(0.02)
@@ -411,62 +320,6 @@ class Broker:
         self._node = self._epmd = None
 
 
-def processes_of(directory: Path) -> Iterator[int]:
-    """The ids of the living processes that belong to the node in the directory."""
-    mark = f'{MARK}={directory}'.encode()
-    for entry in Path('/proc').iterdir():
-        if not entry.name.isdigit():
-            continue
-        # Gone meanwhile, or another user's. A zombie's environment is empty.
-        with contextlib.suppress(OSError):
-            if mark in (entry / 'environ').read_bytes().split(b'\0'):
-                yield int(entry.name)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on, all different.
-
-    They lie below the range from which the kernel serves outgoing connections, so that none of
-    those can take one before the node does.
-    """
-    low = int(Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()[0])
-    ports: list[int] = []
-    while len(ports) < count:
-        port = 10_000 + secrets.randbelow(max(low, 20_000) - 10_000)
-        if port not in ports and _is_free(port):
-            ports.append(port)
-    return ports
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def accepts(port: int) -> bool:
-    """True when something takes connections on the port."""
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def speaks_amqp(port: int) -> bool:
-    """True when the peer answers the protocol header with a method frame (Connection.Start)."""
-    try:
-        with socket.create_connection((HOST, port), timeout=1) as sock:
-            sock.sendall(HEADER)
-            return sock.recv(1) == b'\x01'
-    except OSError:
-        return False
-
-
 def definitions() -> dict[str, Any]:
     """guest, and the user that the client certificate names. Saves two runs of rabbitmqctl."""
     names = {'guest': ['administrator'], CLIENT: []}
@@ -491,15 +344,6 @@ def password_hash(password: str) -> str:
     """RabbitMQ's form: base64 of salt and SHA-256 of salt and password."""
     salt = secrets.token_bytes(4)
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
-
-
-def _client_certificate(authority: Any) -> Any:
-    return authority.issue_cert(f'{CLIENT}@localhost.example', common_name=CLIENT)
-
-
-def _path_from(variable: str) -> Path | None:
-    value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else None
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from pamqp import commands, frame, header
 
-from t.helpers.broker import Broker, accepts, processes_of
+from t.helpers.broker import Broker
+from t.helpers.processes import accepts, processes_of
 
 pytestmark = pytest.mark.integration
 
