@@ -5,7 +5,8 @@
 
 Everything of the node lives in one temporary directory, listens on free ports of 127.0.0.1 only,
 and has an epmd and an Erlang cookie of its own: a broker that runs on the machine already is
-neither seen nor touched. Every process is stopped by its id. Linux only (it reads /proc).
+neither seen nor touched. Every process is stopped by its id, at the latest when the thread that
+started it ends. Linux only.
 
 `t.helpers.installation` tells which RabbitMQ is started.
 
@@ -262,7 +263,8 @@ class Broker(Certificates):
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.directory / 'output').open('ab') as output:
             return subprocess.Popen(
-                command,
+                # If this process is killed, and so cannot stop the node, the kernel does.
+                ['setpriv', '--pdeathsig', 'KILL', *command],
                 env=self._environment(),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
