@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vine import ensure_promise, promise
@@ -29,7 +28,7 @@ from . import sasl, spec
 from ._version import __version__
 from .abstract_channel import AbstractChannel, MethodSig
 from .channel import Channel as _Channel
-from .channel_ids import ChannelIds
+from .channel_registry import ChannelRegistry
 from .deadline import Deadline
 from .events import EventQueue
 from .exceptions import (
@@ -45,6 +44,7 @@ from .exceptions import (
     ResourceError,
     UnexpectedFrame,
     error_for_code,
+    without_traceback,
 )
 from .frame_reader import FATAL_ERRORS, FrameReader
 from .handshake import DEFAULT_CHANNEL_MAX, Handshake
@@ -215,7 +215,7 @@ class Connection(AbstractChannel):
             login_response,
             userid,
             password,
-            certificate=isinstance(ssl, Mapping) and _names_certificate(ssl),
+            certificate=isinstance(ssl, Mapping) and bool(ssl.get('certfile')),
         )
         self.client_properties: dict[str, Any] = {
             **self.library_properties,
@@ -246,8 +246,9 @@ class Connection(AbstractChannel):
         self.server_properties: dict[str, Any] = {}
         self.mechanisms: list[bytes] = []
         self.locales: list[str] = []
+        self._registry = ChannelRegistry(self.channel_max)
         #: Channels by number; 0 is this connection.
-        self.channels: dict[int, Any] = {}
+        self.channels = self._registry.channels
         self._state = StateMachine(CONNECTION_TRANSITIONS, ConnectionState.NEW)
         # Why the connection is of no more use; None while it is.
         self._cause: BaseException | None = None
@@ -257,7 +258,6 @@ class Connection(AbstractChannel):
         self._heartbeat = Heartbeat(0, 0.0)
         self._prev_sent = self._prev_recv = 0
         self._blocked_reason: str | None = None
-        self._channel_ids = ChannelIds(self.channel_max)
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
@@ -489,37 +489,16 @@ class Connection(AbstractChannel):
         return channel
 
     def _get_free_channel_id(self) -> int:
-        with self._ids_lock:
-            try:
-                return self._channel_ids.allocate()
-            except LookupError as exc:
-                raise ResourceError(str(exc), spec.Channel.Open) from exc
+        return self._registry.allocate()
 
     def _claim_channel_id(self, channel_id: int) -> None:
-        with self._ids_lock:
-            try:
-                self._channel_ids.claim(channel_id)
-            except (ValueError, TypeError) as exc:
-                raise ConnectionError(str(exc), spec.Channel.Open) from exc
-
-    def _forget_channel(self, channel: _Channel, reuse_id: bool) -> None:
-        """Take a channel out of the registry; its number rests until the broker let go of it."""
-        if self.channels.get(channel.channel_id) is not channel:
-            return
-        with self._ids_lock:
-            del self.channels[channel.channel_id]
-            if reuse_id:
-                self._channel_ids.release(channel.channel_id)
-            else:
-                self._channel_ids.rest(channel.channel_id)
+        self._registry.claim(channel_id)
 
     def _move_channel(self, channel: _Channel) -> None:
         """Give a channel whose reply is overdue another number, and close the old one."""
-        self._forget_channel(channel, reuse_id=False)
         old = channel.channel_id
         try:
-            channel.channel_id = self._get_free_channel_id()
-            self.channels[channel.channel_id] = channel
+            self._registry.move(channel, self._get_free_channel_id())
         except ResourceError:
             channel.collect()
         payload = self._encode_arguments(spec.Channel.Close, 'BsBB', (0, 'reply overdue', 0, 0))
@@ -530,13 +509,12 @@ class Connection(AbstractChannel):
 
     def _on_stray_method(self, channel_id: int, method_sig: MethodSig) -> None:
         """A method for a channel that is no more, or never was."""
-        if not self._channel_ids.is_resting(channel_id):
+        if not self._registry.is_resting(channel_id):
             raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
         if method_sig == spec.Channel.Close:
             self._answer(channel_id, spec.Channel.CloseOk, b'')
         elif method_sig == spec.Channel.CloseOk:
-            with self._ids_lock:
-                self._channel_ids.release(channel_id)
+            self._registry.release(channel_id)
 
     # -- reading
 
@@ -850,7 +828,7 @@ class Connection(AbstractChannel):
         with self._cause_lock:
             first = self._cause is None
             if first:
-                self._cause = _kept(cause)
+                self._cause = without_traceback(cause)
                 self._state.advance(ConnectionEvent.LOST)
             transport, self._transport = self._transport, None
             self._frame_writer = None
@@ -864,7 +842,7 @@ class Connection(AbstractChannel):
             if channel is not self:
                 channel.collect()
         # Without a cycle, so that a lost connection is freed at once.
-        self.channels.clear()
+        self._registry.clear()
         self._callbacks.clear()
         self.on_open = self.on_tune_ok = promise()
         self.connection = None
@@ -886,7 +864,7 @@ class Connection(AbstractChannel):
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
-        self._ids_lock = threading.Lock()
+        self._registry.renew_lock()
         self._cause_lock = threading.Lock()
         self._reader.renew_role()
         for channel in list(self.channels.values()):
@@ -927,17 +905,3 @@ class Connection(AbstractChannel):
     def _reply_patience(self) -> float | None:
         """Seconds that a wait for a reply may last."""
         return self._usable_transport().patience(self.rpc_timeout, self.read_timeout)
-
-
-def _names_certificate(ssl_options: Mapping[str, Any]) -> bool:
-    """Whether the options for TLS hold a certificate of the client's."""
-    return bool(ssl_options.get('certfile') or ssl_options.get('keyfile'))
-
-
-def _kept(cause: BaseException) -> BaseException:
-    """The cause as a connection keeps it: without the traceback, which refers back to it."""
-    if isinstance(cause, FATAL_ERRORS):
-        kept: BaseException = copy(cause)
-        kept.__cause__ = None if cause.__cause__ is None else _kept(cause.__cause__)
-        return kept
-    return RecoverableConnectionError(f'interrupted by {cause!r}')

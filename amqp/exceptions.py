@@ -42,6 +42,7 @@ A class that has a reply code of its own states it as ``code``, and is thereby r
 from __future__ import annotations
 
 import re
+from copy import copy
 from typing import Any, TypeVar
 
 from . import spec
@@ -350,3 +351,15 @@ def error_for_code(
 ) -> AMQPError:
     """Return an error of the class registered for *code*, else of *default*."""
     return ERROR_MAP.get(code, default)(text, method, reply_code=code)
+
+
+def without_traceback(error: BaseException) -> BaseException:
+    """Return a copy to keep: a traceback refers to frames, and so to whoever would keep it.
+
+    An error of another kind than ours or the system's, which may not be copied, is told of.
+    """
+    if not isinstance(error, (AMQPError, OSError)):
+        return RecoverableConnectionError(f'interrupted by {error!r}')
+    kept: BaseException = copy(error)
+    kept.__cause__ = None if error.__cause__ is None else without_traceback(error.__cause__)
+    return kept

@@ -103,7 +103,7 @@ class Handshake:
         connection.frame_max = frame_max
         connection.server_heartbeat = heartbeat
         connection.heartbeat = interval
-        connection._channel_ids = ChannelIds(channel_max)
+        connection._registry.ids = ChannelIds(channel_max)
         connection._heartbeat = Heartbeat(interval, time.monotonic())
         transport = connection.transport
         transport.set_frame_max(largest_frame_accepted(frame_max, connection.max_message_size))

@@ -230,7 +230,7 @@ class ReopenableChannel(AbstractChannel):
             ChannelState.CLOSED,
         )
         self._state.advance(ChannelEvent.LOST)
-        connection._forget_channel(self, reuse_id=let_go)
+        connection._registry.forget(self, reuse_id=let_go)
         self._lose_state(connection._lost_error())
         self._callbacks.clear()
         self.on_open = promise()
@@ -285,7 +285,7 @@ class ReopenableChannel(AbstractChannel):
                 self._state.advance(ChannelEvent.RPC_TIMEOUT)
                 connection._move_channel(self)
             elif state is ChannelState.CLOSING:
-                connection._forget_channel(self, reuse_id=False)
+                connection._registry.forget(self, reuse_id=False)
         self._lose_state(error)
         raise error
 

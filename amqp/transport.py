@@ -63,8 +63,6 @@ try:
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
 
-HAS_SENDMSG = hasattr(socket.socket, 'sendmsg')  # Windows has none
-
 #: What a system call that could not go on is waiting for.
 WANT_READ = -1
 WANT_WRITE = -2
@@ -550,7 +548,7 @@ class _AbstractTransport:
     def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
         """Octets sent of the parts, or what to wait for."""
         try:
-            if len(parts) == 1 or not HAS_SENDMSG:
+            if len(parts) == 1 or not hasattr(sock, 'sendmsg'):  # Windows has none
                 return sock.send(parts[0])
             return sock.sendmsg(parts[:IOV_MAX])
         except BlockingIOError:

@@ -291,7 +291,7 @@ def test_a_channel_that_rests_until_the_broker_lets_go(peer, connect):
     wire.send(1, commands.Channel.CloseOk())
     connection.channels[2].queue_declare('q')
     assert wire.seen(commands.Channel.CloseOk, channel=1)
-    assert 1 not in connection._channel_ids
+    assert 1 not in connection._registry.ids
 
 
 def test_channels_that_many_threads_let_go_of(peer, connect):

@@ -42,6 +42,7 @@ from amqp.exceptions import (
     RPCTimeout,
     UnexpectedFrame,
     error_for_code,
+    without_traceback,
 )
 
 CLASSES = sorted(
@@ -236,3 +237,23 @@ def test_method_names():
     assert METHOD_NAME_MAP[50, 11] == METHOD_NAME_MAP[50 << 16 | 11] == 'Queue.declare_ok'
     assert METHOD_NAME_MAP[60, 100] == 'Basic.recover_async'
     assert METHOD_NAME_MAP[40, 51] == 'Exchange.unbind_ok'
+
+
+def test_a_kept_error_has_no_traceback_and_keeps_its_causes():
+    try:
+        try:
+            raise ConnectionResetError(104, 'reset')
+        except ConnectionResetError as exc:
+            raise NotFound('gone', (60, 40)) from exc
+    except NotFound as exc:
+        error = exc
+    kept = without_traceback(error)
+    assert (type(kept), str(kept)) == (NotFound, str(error))
+    assert (kept.__traceback__, kept.__cause__.__traceback__) == (None, None)
+    assert kept.__cause__.errno == 104
+
+
+def test_a_foreign_error_is_told_of():
+    kept = without_traceback(KeyboardInterrupt('now'))
+    assert isinstance(kept, RecoverableConnectionError)
+    assert "KeyboardInterrupt('now')" in str(kept)
