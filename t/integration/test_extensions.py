@@ -576,12 +576,15 @@ def test_headers_come_back_as_they_were(channel: amqp.Channel, make_queue: MakeQ
     assert_same({key: letter.headers[key] for key in VALUES}, VALUES)
 
 
-def test_arguments_come_back_as_they_were(
-    channel: amqp.Channel, name: str, make_queue: MakeQueue
+def test_a_headers_exchange_matches_each_type(
+    broker: Broker, channel: amqp.Channel, name: str, make_queue: MakeQueue
 ) -> None:
-    """The broker compares arguments: a headers exchange finds what has the same values."""
+    """The broker compares an argument of ours with a header of ours: both mean the same to it."""
     queue = make_queue()
     values = {key: value for key, value in VALUES.items() if value is not None}
+    if broker.version >= (4,):
+        # RabbitMQ 4.0 takes a header's timestamp to milliseconds, not so an argument's.
+        del values['time']
     channel.exchange_declare(name, 'headers')
     channel.queue_bind(queue, name, arguments={'x-match': 'all', **values})
     channel.basic_publish_confirm(amqp.Message('x', application_headers=values), name)
