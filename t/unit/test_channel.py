@@ -517,9 +517,9 @@ def test_confirms_reach_the_callbacks(channel, wire):
     channel.events['basic_ack'].add(lambda *args: seen.append(('ack', *args)))
     channel.events['basic_nack'].add(lambda *args: seen.append(('nack', *args)))
     confirmations = [channel.basic_publish(amqp.Message(b'x')) for _ in range(2)]
+    confirmations.append(channel.basic_publish(amqp.Message(b'x')))
     while not all(each.settled() for each in confirmations):
         drain(channel.connection)
-    channel.basic_publish(amqp.Message(b'x'))
     wire.send(1, commands.Basic.Nack(9, True, False))
     until(lambda: len(seen) == 4 or channel.connection.drain_events(timeout=5))
     assert [each[:2] for each in seen] == [('ack', 1), ('ack', 2), ('ack', 3), ('nack', 9)]
