@@ -1,14 +1,15 @@
-"""The channels of a connection by number."""
+"""The registry of channels: numbers handed out, put to rest, taken back; by many threads."""
 
-import threading
+from __future__ import annotations
 
 import pytest
 
+import amqp
 from amqp.channel_registry import ChannelRegistry
-from amqp.exceptions import ConnectionError, ResourceError
+from t.helpers.threads import Background
 
 
-class Numbered:
+class Channel:
     def __init__(self, registry, channel_id):
         self.channel_id = channel_id
         registry.channels[channel_id] = self
@@ -16,83 +17,101 @@ class Numbered:
 
 @pytest.fixture
 def registry():
-    return ChannelRegistry(2)
+    return ChannelRegistry(3)
 
 
 def test_numbers_run_out(registry):
-    assert [registry.allocate(), registry.allocate()] == [1, 2]
-    with pytest.raises(ResourceError, match='all 2 channel ids are in use'):
+    assert [registry.allocate() for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(amqp.ResourceError, match='all 3 channel ids are in use') as caught:
         registry.allocate()
+    assert caught.value.method_sig == (20, 10)
 
 
-@pytest.mark.parametrize('wrong', [0, 3, 1, 'one'])
-def test_a_number_that_cannot_be_claimed(registry, wrong):
-    registry.claim(1)
-    with pytest.raises(ConnectionError):
-        registry.claim(wrong)
+@pytest.mark.parametrize('channel_id', [0, 4, -1, 'x', None])
+def test_a_number_that_is_none(registry, channel_id):
+    with pytest.raises(amqp.ConnectionError):
+        registry.claim(channel_id)
 
 
-def test_a_number_given_back_is_free_again(registry):
-    channel = Numbered(registry, registry.allocate())
+def test_a_number_of_ones_own(registry):
+    registry.claim(2)
+    with pytest.raises(amqp.ConnectionError, match='2 is in use'):
+        registry.claim(2)
+    assert [registry.allocate(), registry.allocate()] == [1, 3]
+
+
+def test_a_channel_that_is_let_go_of(registry):
+    channel = Channel(registry, registry.allocate())
     registry.forget(channel, reuse_id=True)
     assert registry.channels == {}
-    assert {registry.allocate(), registry.allocate()} == {1, 2}
+    assert 1 not in registry.ids
+    registry.forget(channel, reuse_id=True)  # again: nothing happens
 
 
-def test_a_resting_number_is_free_when_the_broker_let_go(registry):
-    channel = Numbered(registry, registry.allocate())
+def test_another_channel_of_that_number_is_left_alone(registry):
+    old = Channel(registry, registry.allocate())
+    registry.forget(old, reuse_id=True)
+    registry.claim(1)
+    new = Channel(registry, 1)
+    registry.forget(old, reuse_id=True)
+    assert registry.channels == {1: new}
+    assert 1 in registry.ids
+
+
+def test_a_number_rests_until_it_is_released(registry):
+    channel = Channel(registry, registry.allocate())
     registry.forget(channel, reuse_id=False)
+    assert registry.channels == {}
     assert registry.is_resting(1)
-    assert registry.allocate() == 2
-    with pytest.raises(ResourceError):
-        registry.allocate()
+    with pytest.raises(amqp.ConnectionError):
+        registry.claim(1)
     registry.release(1)
     assert not registry.is_resting(1)
-    assert registry.allocate() == 1
+    registry.claim(1)
 
 
-def test_a_stranger_takes_nothing_out(registry):
-    channel = Numbered(registry, registry.allocate())
-    stranger = Numbered(ChannelRegistry(2), 1)
-    registry.forget(stranger, reuse_id=True)
-    assert registry.channels == {1: channel}
-    registry.forget(channel, reuse_id=True)
-    registry.forget(channel, reuse_id=True)
-    assert registry.channels == {}
-
-
-def test_a_moved_channel_is_known_by_its_new_number(registry):
-    channel = Numbered(registry, registry.allocate())
+def test_a_channel_moves(registry):
+    channel = Channel(registry, registry.allocate())
     registry.move(channel, registry.allocate())
     assert channel.channel_id == 2
     assert registry.channels == {2: channel}
     assert registry.is_resting(1)
 
 
-def test_numbers_of_threads_differ():
-    registry = ChannelRegistry(800)
-    start = threading.Barrier(8)
-    taken = []
-
-    def take():
-        start.wait(10)
-        taken.extend([registry.allocate() for _ in range(100)])
-
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert sorted(taken) == list(range(1, 801))
+def test_all_are_forgotten(registry):
+    Channel(registry, registry.allocate())
+    registry.clear()
+    assert registry.channels == {}
 
 
-def test_a_lock_held_in_the_parent_is_renewed(registry):
-    assert registry._lock.acquire(blocking=False)
+def test_a_lock_that_nobody_here_holds(registry):
+    registry._lock.acquire()
     registry.renew_lock()
     assert registry.allocate() == 1
 
 
-def test_clear(registry):
-    Numbered(registry, registry.allocate())
-    registry.clear()
+def test_many_threads():
+    registry = ChannelRegistry(8)
+
+    def use():
+        for _ in range(300):
+            channel = Channel(registry, registry.allocate())
+            assert registry.channels[channel.channel_id] is channel
+            registry.forget(channel, reuse_id=True)
+
+    for thread in [Background(use) for _ in range(8)]:
+        thread.result()
     assert registry.channels == {}
+    assert len(registry.ids) == 0
+
+
+def test_many_threads_let_go_of_the_same():
+    registry = ChannelRegistry(200)
+    channels = [Channel(registry, registry.allocate()) for _ in range(200)]
+    threads = [
+        Background(lambda: [registry.forget(each, reuse_id=True) for each in channels])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.result()
+    assert len(registry.ids) == 0
