@@ -739,29 +739,29 @@ class Connection(AbstractChannel):
         threads end with `RecoverableConnectionError`. Nothing happens if it
         is closed already.
         """
-        if self.is_closing:
-            return  # by another thread, which sees to the rest
-        if self._state.state is not ConnectionState.OPEN or self._forked():
-            self.collect()
+        args = (reply_code, reply_text, *method_sig)
+        self._encode_arguments(spec.Connection.Close, argsig, args)  # before anything is done
+        if self._forked() or not self._begin_closing():
+            if not self.is_closing:  # by another thread, which sees to the rest
+                self.collect()
             return
         try:
-            self.send_method(
-                spec.Connection.Close,
-                argsig,
-                (reply_code, reply_text, *method_sig),
-                wait=spec.Connection.CloseOk,
-            )
+            self._give_up_channels()
+            self.send_method(spec.Connection.Close, argsig, args, wait=spec.Connection.CloseOk)
         finally:
             self.collect()
 
-    def _prepare(self, sig: MethodSig) -> None:
-        self._check_usable()
-
-    def _send(self, sig: MethodSig, payload: bytes, content: Any) -> None:
-        if sig == spec.Connection.Close:
+    def _begin_closing(self) -> bool:
+        """Whether it is this thread that closes the connection."""
+        with self._cause_lock:
+            if self._state.state is not ConnectionState.OPEN:
+                return False
             self._state.advance(ConnectionEvent.SEND_CLOSE)
-            self._give_up_channels()
-        super()._send(sig, payload, content)
+            return True
+
+    def _prepare(self, sig: MethodSig) -> None:
+        if sig != spec.Connection.Close:
+            self._check_usable()
 
     def abort(self) -> None:
         """Drop the connection at once, without a word to the broker. Never blocks."""

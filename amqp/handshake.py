@@ -81,7 +81,7 @@ class Handshake:
                 self._mechanism = mechanism
                 return mechanism.mechanism, response
         theirs = b', '.join(offered).decode()
-        ours = b', '.join(each.mechanism for each in known).decode()
+        ours = b', '.join(each.mechanism or b'?' for each in known).decode()
         raise ConnectionError(
             f'no authentication mechanism in common: the broker offers {theirs}; we know {ours}'
         )

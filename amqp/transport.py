@@ -269,7 +269,8 @@ class _AbstractTransport:
 
     def peer_is_there(self) -> bool:
         """Whether the stream is open as far as the kernel knows; takes no byte of it."""
-        return self.connected and self._peek() != b''
+        sock = self.sock
+        return self.connected and sock is not None and not _hung_up(sock) and self._peek() != b''
 
     def data_is_waiting(self) -> bool:
         """Whether the peer has sent what nobody has looked at yet.
@@ -852,6 +853,18 @@ def _poll(sock: socket.socket, want: int, timeout: float | None) -> bool:
         return bool(poller.poll(None if timeout is None else ceil(timeout * 1000)))
     readers, writers = ([sock], []) if want == WANT_READ else ([], [sock])
     return any(select.select(readers, writers, [sock], timeout))
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether the peer has closed, even if what it sent before is still unread.
+
+    Only where poll can tell that: on Linux.
+    """
+    if not hasattr(select, 'poll') or not hasattr(select, 'POLLRDHUP'):
+        return False
+    poller = select.poll()
+    poller.register(sock, select.POLLRDHUP)
+    return bool(poller.poll(0))
 
 
 def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:
