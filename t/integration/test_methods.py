@@ -238,9 +238,11 @@ def test_unbinding_without_waiting_leaves_no_reply_for_others(
     for _ in range(3):
         channel.queue_bind(own, 'amq.fanout')
         assert channel.queue_unbind(own, 'amq.fanout', nowait=True) is None
-    assert channel.queue_unbind(own, 'amq.fanout') is None
     channel.basic_publish_confirm(amqp.Message('lost'), 'amq.fanout')
     assert channel.basic_get(own) is None
+    assert channel.queue_unbind(own, 'amq.fanout', nowait=True) is None
+    with pytest.raises(amqp.AccessRefused):  # and not what the broker said to the one before
+        channel.queue_unbind(own, '')
 
 
 def test_queue_purge(channel: amqp.Channel, own: str) -> None:
