@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import amqp
 from t.helpers.broker import CLIENT, Broker
+from t.helpers.threads import Background
 from t.integration.support import (
     PATIENCE,
     bodies,
@@ -288,15 +290,22 @@ def test_a_poll_sees_what_is_decrypted(
 
 
 def test_silence_lasts_longer_than_connecting_may(
-    secure: Connect, context: ssl.SSLContext, queue: str
+    connect: Connect, secure: Connect, context: ssl.SSLContext, name: str
 ) -> None:
-    connection = secure(ssl=context, connect_timeout=1)
-    channel = connection.channel()
-    messages = consume(channel, queue, no_ack=True)
-    with takes(3.2, 4.2), pytest.raises(TimeoutError):
-        connection.drain_events(timeout=3.2)
-    publish(channel, queue, 'still here')
-    drain_until(connection, lambda: messages)
+    """``connect_timeout`` is over once we are connected, with TLS and without."""
+    connections = [secure(ssl=context, connect_timeout=1), connect(connect_timeout=1)]
+    received = []
+    for number, connection in enumerate(connections):
+        channel = connection.channel()
+        channel.queue_declare(f'{name}-{number}', exclusive=True)
+        received.append(consume(channel, f'{name}-{number}', no_ack=True))
+    threads = [Background(connection.drain_events) for connection in connections]
+    threading.Event().wait(3.2)  # three times as long; nobody sets it
+    assert received == [[], []]
+    for number, connection in enumerate(connections):
+        publish(connection.channel(), f'{name}-{number}', 'still here')
+        threads[number].result()
+        drain_until(connection, lambda number=number: received[number])
 
 
 def test_closing(secure: Connect, context: ssl.SSLContext) -> None:
