@@ -143,6 +143,20 @@ def test_what_it_had_is_gone_then(channel, wire):
     assert channel.basic_publish(amqp.Message(b'x')) is None  # not in confirm mode
 
 
+def test_deliveries_that_were_not_handled_yet_are_dropped_then(connection, channel, wire):
+    """The broker has taken them back; an acknowledgement would be about another message."""
+    seen = []
+    channel.basic_consume('q', 'tag', callback=seen.append)
+    wire.deliver(1, 'tag')
+    until(connection.transport.data_is_waiting)
+    until(lambda: connection.blocking_read(timeout=5))
+    assert len(connection._events) == 1
+    closed_unasked(channel, wire)
+    with pytest.raises(amqp.NotFound):
+        connection.drain_events(timeout=5)
+    assert seen == []
+
+
 def test_acknowledgements_have_no_meaning_on_a_reopened_channel(channel, wire):
     closed_unasked(channel, wire)
     with pytest.raises(amqp.NotFound):
