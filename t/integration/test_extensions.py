@@ -69,8 +69,10 @@ def test_many_confirms_by_few_acks(channel: amqp.Channel, queue: str) -> None:
     channel.confirm_select()
     acks: list[tuple[int, bool]] = []
     channel.events['basic_ack'].add(lambda *ack: acks.append(ack))
-    for _ in range(1_000):
+    confirmations = [
         channel.basic_publish(amqp.Message(b'x' * 100, delivery_mode=2), routing_key=queue)
+        for _ in range(1_000)
+    ]
     settled: set[int] = set()
     while len(settled) < 1_000:
         drain_until(channel.connection, lambda: acks)
@@ -80,6 +82,7 @@ def test_many_confirms_by_few_acks(channel: amqp.Channel, queue: str) -> None:
         settled |= set(range(first, tag + 1))
     assert settled == set(range(1, 1_001))
     assert not acks
+    assert all(confirmation.acknowledged for confirmation in confirmations)
 
 
 def test_a_full_queue_refuses(connect: Connect, make_queue: MakeQueue) -> None:
