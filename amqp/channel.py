@@ -676,8 +676,10 @@ class Channel(ReopenableChannel):
     def _settle(self, delivery_tag: int, multiple: bool, acknowledged: bool, event: str) -> None:
         settled = self._confirm_mode.settle(delivery_tag, multiple, acknowledged)
         if settled is None:
-            if not self.is_open:
-                return  # a subclass put it aside, and the channel was lost meanwhile
+            connection = self.connection
+            lost = connection is None or connection._is_lost() or connection.is_closing
+            if lost or not self.is_open:
+                return  # a subclass had put it aside, and all has been settled meanwhile
             raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
         for each in settled:
             if each.returned is not None and not each.awaited and not self.events['basic_return']:
