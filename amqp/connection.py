@@ -735,7 +735,7 @@ class Connection(AbstractChannel):
     ) -> None:
         """Close the connection and wait for the broker's close-ok, at most ``rpc_timeout``.
 
-        Whatever comes of it, the connection is closed then. Waits of other
+        Whatever the broker does, the connection is closed then. Waits of other
         threads end with `RecoverableConnectionError`. Nothing happens if it
         is closed already.
         """

@@ -224,9 +224,11 @@ def test_wrong_arguments_of_the_connection(open_channel):
 
 
 @pytest.mark.parametrize('text', [LONG, 5])
-def test_refused_close_of_the_connection_still_closes(peer, connect, text):
+def test_refused_close_of_the_connection_does_nothing(peer, connect, text):
     peer.serve()
     connection = connect()
     with pytest.raises(amqp.EncodeError):
         connection.close(reply_text=text)
+    assert connection.connected
+    connection.close()
     assert not connection.connected
