@@ -26,7 +26,8 @@ pytestmark = pytest.mark.integration
 #: Seconds after which anything that was to happen has failed to.
 PATIENCE = 20
 #: Fast enough for a node that comes back within seconds.
-RETRY = {'max_retries': 200, 'interval_start': 0.05, 'interval_step': 0.05, 'interval_max': 0.2}
+# A restart may take its time on a busy machine: two minutes.
+RETRY = {'max_retries': 600, 'interval_start': 0.05, 'interval_step': 0.05, 'interval_max': 0.2}
 
 
 def connection_to(broker, **options):
