@@ -20,6 +20,7 @@ from celery.result import ResultSet
 from kombu.pools import reset as reset_pools
 
 from .celery_app import BROKER_URL, HEARTBEAT, LEDGER, QUEUE, ledger, make_app
+from .outage import Outage
 from .support import until
 
 pytestmark = pytest.mark.integration
@@ -134,26 +135,6 @@ def send(site, key):
     return execute.delay(key)
 
 
-class Outage(threading.Thread):
-    """Takes the broker away and brings it back, once *reached*; ends when it is back."""
-
-    def __init__(self, broker, way, reached):
-        super().__init__()
-        self.over = False
-        self._broker = broker
-        self._way = way
-        self._reached = reached
-
-    def run(self):
-        until(self._reached, PATIENCE)
-        if self._way == 'restart':
-            self._broker.restart()
-        else:
-            self._broker.kill()
-            self._broker.start_again()
-        self.over = True
-
-
 def send_all(site, count, rate):
     """So many tasks, so many a second at most; each retried until the broker has confirmed it."""
     pause = threading.Event()
@@ -187,17 +168,15 @@ def test_no_task_is_lost_when_the_broker_goes_away(
     pool, way, private_broker, tmp_path, record_property
 ):
     """Every task is executed, some twice; every result arrives or can be asked for again."""
-    with Site(private_broker, tmp_path) as site:
+    with Outage(private_broker) as outage, Site(private_broker, tmp_path) as site:
         site.start_worker(pool)
         # A connection that consumes results, to be lost with the broker.
         assert site.task('execute').delay(-1).get(timeout=PATIENCE) == -1
         started = time.monotonic()
-        outage = Outage(private_broker, way, lambda: len(site.done()) > TASKS // 4)
-        outage.start()
+        outage.begin(way, lambda: len(site.done()) > TASKS // 4)
         # The broker is gone for some five seconds: let them fall into the sending.
         results = send_all(site, TASKS, rate=max(TASKS / 12, 20))
-        outage.join()
-        assert outage.over
+        outage.wait()
         until(lambda: len(set(site.done())) == TASKS + 1, PATIENCE + TASKS / 20)
         executed = site.done()[1:]
         seconds = time.monotonic() - started

@@ -21,6 +21,8 @@ from kombu.pools import reset as reset_pools
 
 import amqp
 
+from .outage import Outage
+
 pytestmark = pytest.mark.integration
 
 #: Seconds after which anything that was to happen has failed to.
@@ -391,7 +393,11 @@ def test_producers_and_consumers_survive_a_restart(private_broker):
             message.ack()
 
     options = {'transport_options': {'confirm_publish': True}}
-    with connection_to(broker) as consumer_side, connection_to(broker, **options) as connection:
+    with (
+        Outage(broker) as outage,
+        connection_to(broker) as consumer_side,
+        connection_to(broker, **options) as connection,
+    ):
         worker = Worker(consumer_side)
         thread = threading.Thread(target=worker.run)
         thread.start()
@@ -404,11 +410,10 @@ def test_producers_and_consumers_survive_a_restart(private_broker):
 
             for number in range(100):
                 publish(number)
-            restart = threading.Thread(target=broker.restart)
-            restart.start()
+            outage.begin('restart')
             for number in range(100, 200):
                 publish(number)
-            restart.join()
+            outage.wait()
             for number in range(200, 300):
                 publish(number)
             wait_for(lambda: set(received) == set(range(300)))
