@@ -5,8 +5,8 @@
 
 Everything of the node lives in one temporary directory, listens on free ports of 127.0.0.1 only,
 and has an epmd and an Erlang cookie of its own: a broker that runs on the machine already is
-neither seen nor touched. Every process is stopped by its id, at the latest when the thread that
-started it ends. Linux only.
+neither seen nor touched. Every process is stopped by its id, even if the tests are killed. Linux
+only.
 
 `t.helpers.installation` tells which RabbitMQ is started.
 
@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import hashlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -36,14 +34,7 @@ from typing import Any
 
 from t.helpers.certificates import CLIENT, Certificates
 from t.helpers.installation import BrokerError, Installation
-from t.helpers.processes import (
-    HOST,
-    MARK,
-    accepts,
-    free_ports,
-    processes_of,
-    speaks_amqp,
-)
+from t.helpers.processes import HOST, MARK, Undertaker, accepts, free_ports, speaks_amqp
 
 __all__ = ('CLIENT', 'HOST', 'Broker', 'BrokerError')
 
@@ -76,6 +67,7 @@ class Broker(Certificates):
         self.port, self.tls_port, self._dist_port, self._epmd_port = free_ports(4)
         self._node: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
+        self._undertaker = Undertaker(self.directory)
         self._write_files()
 
     # -- what the tests connect with
@@ -121,8 +113,12 @@ class Broker(Certificates):
 
     def stop(self) -> None:
         """End every process of the node, without ceremony, and remove its directory."""
-        self._kill_all()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for child in (self._node, self._epmd):
+            if child is not None:
+                child.kill()
+                child.wait(PATIENCE)
+        self._node = self._epmd = None
+        self._undertaker.call()
 
     def restart(self) -> None:
         """An operator's restart: clients are told (320), durable things come back."""
@@ -263,8 +259,7 @@ class Broker(Certificates):
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.directory / 'output').open('ab') as output:
             return subprocess.Popen(
-                # If this process is killed, and so cannot stop the node, the kernel does.
-                ['setpriv', '--pdeathsig', 'KILL', *command],
+                command,
                 env=self._environment(),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -306,20 +301,6 @@ class Broker(Certificates):
             self._node.send_signal(signal.SIGCONT)
         self._node.wait(PATIENCE)
         self._node = None
-
-    def _kill_all(self) -> None:
-        """By the mark in their environment: the Erlang machine's helpers outlive their parent."""
-        deadline = time.monotonic() + PATIENCE
-        while pids := list(processes_of(self.directory)):
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            for child in (self._node, self._epmd):
-                if child is not None:
-                    child.wait(PATIENCE)
-            if time.monotonic() > deadline:
-                raise BrokerError(f'processes that will not end: {pids}')
-        self._node = self._epmd = None
 
 
 def definitions() -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from pamqp import commands, frame, header
 
 from t.helpers.broker import Broker
-from t.helpers.processes import accepts, processes_of
+from t.helpers.processes import PATIENCE, ROOT, accepts, processes_of
 
 pytestmark = pytest.mark.integration
 
@@ -110,3 +114,24 @@ def end_of(sock: socket.socket) -> bool:
     except ConnectionResetError:
         pass
     return True
+
+
+def test_a_killed_test_run_leaves_nothing() -> None:
+    """The node is buried by a process that outlives the one that started it."""
+    script = (
+        'import os, signal\n'
+        'from t.helpers.broker import Broker\n'
+        'node = Broker(tls=False).start()\n'
+        'print(node.directory, flush=True)\n'
+        'os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    environment = {key: os.environ[key] for key in os.environ if key != 'PYTHONSAFEPATH'}
+    done = subprocess.run(
+        [sys.executable, '-c', script], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    directory = Path(done.stdout.strip())
+    deadline = time.monotonic() + PATIENCE
+    while directory.exists() or list(processes_of(directory)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
