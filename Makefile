@@ -59,7 +59,8 @@ bench: $(COMPILED)/tools
 	$(BROKER) $(COMPILED)/bin/pytest -q -s t/benchmarks
 
 coverage: $(PURE)/tools
-	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) --cov $(UNIT)
+# Without the storms of signals: they would interrupt the measuring where it holds a lock.
+	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) --cov -k 'not storm' $(UNIT)
 
 clean:
 	rm -rf $(COMPILED) $(PURE) build dist *.egg-info docs/_build .tox .coverage htmlcov

@@ -566,12 +566,14 @@ class Channel(ReopenableChannel):
         connection._look_before_publish(self, deadline)
         self._prepare(spec.Basic.Publish)
         remaining = deadline.remaining(time.monotonic())
-        if not self._send_lock.acquire(timeout=-1 if remaining is None else remaining):
+        if remaining is None:
+            with self._send_lock:
+                return self._send(spec.Basic.Publish, payload, msg)
+        if not self._send_lock.acquire(timeout=remaining):
             raise TimeoutError("another thread's publish didn't end in time")
         try:
-            return self._send(
-                spec.Basic.Publish, payload, msg, deadline.remaining(time.monotonic())
-            )
+            remaining = deadline.remaining(time.monotonic())
+            return self._send(spec.Basic.Publish, payload, msg, remaining)
         finally:
             self._send_lock.release()
 

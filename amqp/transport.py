@@ -152,7 +152,8 @@ class _AbstractTransport:
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
         # Octets at the end of the read buffer that the kernel still holds too.
         self._borrowed = 0
-        self._write_lock = threading.Lock()
+        # Re-entrant for no other reason than to know its owner.
+        self._write_lock: Any = threading.RLock()
         self._close_lock = threading.Lock()
         self._waiting = 0
         self._closed = False
@@ -492,10 +493,26 @@ class _AbstractTransport:
             self._write_lock.release()
 
     def _acquire_write_lock(self, deadline: Deadline) -> None:
-        if not self._write_lock.acquire(blocking=False):
-            remaining = deadline.remaining(time.monotonic())
-            if not self._write_lock.acquire(timeout=-1 if remaining is None else remaining):
+        lock = self._write_lock
+        while lock._is_owned():
+            # What a signal handler raised fell between taking the lock and
+            # what would have given it back.
+            lock.release()
+        if lock.acquire(blocking=False):
+            return
+        remaining = deadline.remaining(time.monotonic())
+        if remaining is not None:
+            if not lock.acquire(timeout=remaining):
                 raise TimeoutError("another thread's write didn't end in time")
+            return
+        before = -1
+        while not lock.acquire(timeout=-1 if self.stall_timeout is None else self.stall_timeout):
+            if self.bytes_sent == before:
+                raise ConnectionAbortedError(
+                    errno.ETIMEDOUT,
+                    f"another thread's write stood still for {self.stall_timeout} s",
+                )
+            before = self.bytes_sent
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline) -> None:
         sent = 0

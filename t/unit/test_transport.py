@@ -14,6 +14,7 @@ import ssl
 import struct
 import threading
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -820,15 +821,48 @@ def test_writes_of_many_threads_do_not_mix(stream):
         assert len(set(found[start : start + size])) == 1
 
 
+@contextmanager
+def another_thread_writing(transport):
+    """The write lock is held by another thread within the block."""
+    held, ended = threading.Event(), threading.Event()
+
+    def hold():
+        with transport._write_lock:
+            held.set()
+            ended.wait(SOON)
+
+    holding = Background(hold)
+    assert held.wait(SOON)
+    try:
+        yield
+    finally:
+        ended.set()
+        holding.result()
+
+
 def test_a_write_behind_another_that_does_not_end(stream):
-    assert stream.transport._write_lock.acquire(timeout=1)
-    for deadline in (NOW, within(0.02)):
-        with pytest.raises(TimeoutError, match="another thread's write"):
-            stream.transport.write(b'x', deadline)
-    waiting = Background(stream.transport.write, b'x', Deadline(None, 0.0))
-    stream.transport._write_lock.release()
+    with another_thread_writing(stream.transport):
+        for deadline in (NOW, within(0.02)):
+            with pytest.raises(TimeoutError, match="another thread's write"):
+                stream.transport.write(b'x', deadline)
+        waiting = Background(stream.transport.write, b'x', Deadline(None, 0.0))
     waiting.result()
     assert received(stream, 1) == b'x'
+
+
+def test_a_write_behind_another_that_stands_still(stream):
+    stream.transport.stall_timeout = 0.02
+    with another_thread_writing(stream.transport):
+        with pytest.raises(ConnectionAbortedError, match='stood still'):
+            stream.transport.write(b'x')
+
+
+def test_a_lock_that_an_interruption_left_behind_is_given_back(stream):
+    """A signal handler's exception fell right behind the acquire."""
+    assert stream.transport._write_lock.acquire(timeout=1)
+    stream.transport.write(b'x')
+    Background(stream.transport.write, b'y', within(SOON)).result()
+    assert received(stream, 2) == b'xy'
 
 
 # -- the end
