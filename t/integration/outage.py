@@ -43,7 +43,7 @@ class Outage:
 
     def begin(self, way: str, reached: Callable[[], Any] = lambda: True) -> None:
         """Once *reached*: 'restart', of which clients are told, or 'kill', as by a power cut."""
-        self._thread = threading.Thread(target=self._run, args=(way, reached))
+        self._thread = threading.Thread(target=self._run, args=(way, reached), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:

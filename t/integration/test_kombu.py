@@ -399,7 +399,7 @@ def test_producers_and_consumers_survive_a_restart(private_broker):
         connection_to(broker, **options) as connection,
     ):
         worker = Worker(consumer_side)
-        thread = threading.Thread(target=worker.run)
+        thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
         try:
             assert worker.ready.wait(PATIENCE)
@@ -706,7 +706,7 @@ def test_producer_pools_shared_by_threads(broker, pools):
             errors.append(exc)
             raise
 
-    threads = [threading.Thread(target=publish) for _ in range(8)]
+    threads = [threading.Thread(target=publish, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -788,7 +788,7 @@ def test_a_mailbox_answers_broadcasts(broker):
                     connection.drain_events(timeout=0.2)
             consumer.cancel()
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         assert ready.wait(PATIENCE)
