@@ -12,6 +12,8 @@ COMPILED = .venv
 PURE = .venv-pure
 PIP = bin/python -m pip -qq --disable-pip-version-check
 PYTEST = bin/pytest --durations=10 $(PYTEST_ARGS)
+# pytest ends a test that hangs; this ends what hangs where pytest can't: a thread left over at exit.
+LIMIT = timeout --foreground --kill-after=10 1500
 SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd)
 UNIT = t/unit t/wire
 BROKER = $(COMPILED)/bin/python -m t.helpers.broker
@@ -42,14 +44,14 @@ type: $(COMPILED)/tools
 unit: unit-pure unit-compiled
 
 unit-pure: $(PURE)/tools
-	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) $(UNIT)
+	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) $(UNIT)
 
 unit-compiled: $(COMPILED)/tools
-	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(COMPILED)/$(PYTEST) $(UNIT) t/differential
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) $(UNIT) t/differential
 
 integration: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
-	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(COMPILED)/$(PYTEST) t/integration
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) t/integration
 
 docs: $(COMPILED)/tools
 	$(COMPILED)/bin/sphinx-build -q -W -n docs docs/_build/html
@@ -60,7 +62,7 @@ bench: $(COMPILED)/tools
 
 coverage: $(PURE)/tools
 # Without the storms of signals: they would interrupt the measuring where it holds a lock.
-	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(PURE)/$(PYTEST) --cov -k 'not storm' $(UNIT)
+	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) --cov -k 'not storm' $(UNIT)
 
 clean:
 	rm -rf $(COMPILED) $(PURE) build dist *.egg-info docs/_build .tox .coverage htmlcov
