@@ -8,11 +8,10 @@ import uuid
 from contextlib import contextmanager
 
 import kombu
+import kombu_pyamqp_threadsafe as threadsafe
 import pytest
 
 from .support import PATIENCE, until
-
-threadsafe = pytest.importorskip('kombu_pyamqp_threadsafe')
 
 pytestmark = pytest.mark.integration
 
