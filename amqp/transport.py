@@ -392,7 +392,7 @@ class _AbstractTransport:
         """
         while True:
             frame = self._read_buffer.next_frame()
-            if self._borrowed and not self._read_buffer:
+            if self._borrowed and not self._read_buffer and not self.watched:
                 self._return_borrowed(self._usable_socket())
             if frame is not None:
                 return frame
@@ -442,6 +442,8 @@ class _AbstractTransport:
         The socket stays readable until all their frames have been handed out:
         an event loop that watches it may come back for one event at a time,
         and sleep in between unless the socket is readable, as Kombu's does.
+        Where we know of the loop it stays so until the next read: what the
+        last event gave it to do, acks above all, is done before it sleeps.
         """
         try:
             count = sock.recv_into(space, 0, socket.MSG_PEEK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import threading
@@ -671,6 +672,58 @@ def test_an_event_loop_that_publishes_from_a_timer(loop):
         for delay in range(20):
             loop.hub.call_later(delay / 100, publish)
         loop.run_until(lambda: len(received) == 20)
+
+
+def is_readable(sock):
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def test_the_socket_is_readable_until_a_loop_has_seen_all(connection):
+    """Kombu's hub polls it between two events, and for up to a second, whatever else is to do.
+
+    So it does with the acks that a callback has left to it: they wait for the next event.
+    """
+    connection.connect()
+    loop = Loop(connection)
+    queue = temporary_queue()
+    received = []
+    channel = connection.default_channel
+    with consuming(channel, queue(channel), received.append, prefetch_count=3):
+        producer = connection.Producer()
+        for number in range(3):
+            producer.publish(number, routing_key=queue.name)
+        sock = connection.connection.sock
+        while len(received) < 3:
+            before = len(received)
+            wait_for(lambda: is_readable(sock))
+            with suppress(socket.timeout):
+                connection.drain_events(timeout=0)
+            if len(received) > before:
+                assert len(received) == before + 1
+                assert is_readable(sock)
+        with pytest.raises(socket.timeout):
+            connection.drain_events(timeout=0)
+        assert not is_readable(sock)
+    loop.close()
+
+
+def test_an_event_loop_that_is_left_the_acks(loop):
+    connection = loop.connection
+    queue = temporary_queue()
+    received = []
+    channel = connection.channel()
+    queue(channel).declare()
+    producer = connection.Producer(channel)
+    for number in range(300):
+        producer.publish(number, routing_key=queue.name)
+
+    def on_message(message):
+        received.append(message.payload)
+        loop.hub.call_soon(message.ack)
+
+    with consuming(connection.channel(), queue, on_message, prefetch_count=4):
+        loop.run_until(lambda: len(received) == 300)
+    assert received == list(range(300))
 
 
 # -- pools, forks, mailboxes
