@@ -27,6 +27,7 @@ from vine import ensure_promise, promise
 from . import sasl, spec
 from ._version import __version__
 from .abstract_channel import AbstractChannel, MethodSig
+from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
 from .channel import Channel as _Channel
 from .channel_registry import ChannelRegistry
 from .deadline import Deadline
@@ -58,7 +59,7 @@ from .states import (
     IllegalTransition,
     StateMachine,
 )
-from .transport import Transport, _AbstractTransport, _EarlierFrameCutOff
+from .transport import Transport
 from .utils import fork_generation, get_logger
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from .abstract_transport import _AbstractTransport
 from .deadline import Deadline
 from .events import EventQueue
 from .exceptions import AMQPError
 from .reader_role import ReaderRole
-from .transport import _AbstractTransport
 
 __all__ = ('FATAL_ERRORS', 'FrameReader')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 import amqp
 from t.helpers.peer import Peer
+from t.helpers.streams import Stream
+from t.helpers.threads import SOON
 
 
 @pytest.fixture
@@ -32,3 +35,19 @@ def connect(peer: Peer) -> Iterator[Callable[..., amqp.Connection]]:
     yield make
     for connection in made:
         connection.collect()
+
+
+@pytest.fixture
+def stream() -> Iterator[Stream]:
+    """A transport and its peer, connected."""
+    made = Stream()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that listens on a free port of the loopback."""
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        listening.settimeout(SOON)
+        yield listening

@@ -27,6 +27,9 @@ LAYERS = {
     },
     3: {
         'method_framing',
+        'abstract_transport',
+        'addresses',
+        'tls',
         'transport',
         'sasl',
         'events',
@@ -46,6 +49,12 @@ SAME_LAYER = {
     ('connection', 'channel'),
     ('reopenable_channel', 'abstract_channel'),
     ('connection', 'handshake'),
+    ('abstract_transport', 'addresses'),
+    ('tls', 'abstract_transport'),
+    ('tls', 'addresses'),
+    ('transport', 'abstract_transport'),
+    ('transport', 'addresses'),
+    ('transport', 'tls'),
 }
 
 NEEDS_A_SOCKET_OR_A_THREAD = {
@@ -122,8 +131,9 @@ def test_pure_logic_has_no_clock(path):
     assert not CLOCKS & imports(path.read_text(encoding='utf-8'))
 
 
-def test_transport_knows_nothing_of_methods():
-    source = (PACKAGE / 'transport.py').read_text(encoding='utf-8')
+@pytest.mark.parametrize('module', ['abstract_transport', 'addresses', 'tls', 'transport'])
+def test_transports_know_nothing_of_methods(module):
+    source = (PACKAGE / f'{module}.py').read_text(encoding='utf-8')
     assert not {name[1:] for name in imports(source)} & (NOT_FOR_TRANSPORT - {'spec'})
     # Of spec it may use frame types and sizes, no ids of methods.
     used = {

@@ -1,0 +1,633 @@
+"""A blocking stream that carries whole frames.
+
+The socket itself never blocks: every wait happens in one place, with a deadline,
+so that a timeout can fall between any two bytes without losing one, and TLS
+and plain sockets are one case. Nothing here knows of methods or channels.
+
+Threads: one thread reads at a time (`amqp.connection` sees to that), any
+number write; a write lock keeps what belongs together together. The socket is
+closed only when no thread waits on it, so that its number is never reused
+under a waiting thread.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil, inf
+from typing import Any
+
+from . import platform
+from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
+from .deadline import Deadline
+from .exceptions import RecoverableConnectionError
+from .read_buffer import CAPACITY, ReadBuffer
+from .spec import PROTOCOL_HEADER
+from .utils import fork_generation, set_cloexec
+
+__all__ = ('_AbstractTransport',)
+
+#: Set on every TCP socket where the platform has the option. There is no
+#: TCP_USER_TIMEOUT among them: a short one cuts healthy slow links
+#: (py-amqp#186); set one with ``socket_settings`` where you want it.
+DEFAULT_SOCKET_SETTINGS = {
+    'TCP_NODELAY': 1,
+    'TCP_KEEPIDLE': 60,
+    'TCP_KEEPINTVL': 10,
+    'TCP_KEEPCNT': 9,
+}
+
+#: Until a connection is tuned; what RabbitMQ itself proposes.
+INITIAL_FRAME_MAX = 131_072
+
+#: Up to here the parts of a write are joined: one copy is cheaper than the
+#: bookkeeping of scatter/gather.
+JOIN_LIMIT = 32 * 1024
+
+#: The most parts sendmsg takes at once (POSIX guarantees 16; Linux has 1024).
+try:
+    IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
+except (AttributeError, OSError, ValueError):
+    IOV_MAX = 16
+
+#: What a system call that could not go on is waiting for.
+WANT_READ = -1
+WANT_WRITE = -2
+
+Buffer = bytes | bytearray | memoryview
+
+
+#: Where octets go that have been read already. What it holds has no meaning.
+_waste = bytearray(CAPACITY)
+
+
+class _EarlierFrameCutOff(RecoverableConnectionError):
+    """Another thread's write failed, and that thread is about to tell why."""
+
+
+class _AbstractTransport:
+    """A connected stream that frames are read from and written to.
+
+    :param host: ``host[:port]``.
+    :param connect_timeout: seconds for name resolution, TCP and TLS together.
+    :param read_timeout: seconds that a read without a deadline may wait.
+    :param write_timeout: seconds that a write without a deadline may wait.
+    :param socket_settings: ``{option: value}`` for the TCP level, by number
+        or by name, over the defaults (keepalive after 60 s, no delay).
+    :param raise_on_initial_eintr: whether an interrupted system call ends a
+        read that has no byte of a frame yet, as ``socket.timeout``.
+    """
+
+    default_port = AMQP_PORT
+
+    def __init__(
+        self,
+        host: str,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        socket_settings: Mapping[int | str, int | bytes] | None = None,
+        raise_on_initial_eintr: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.host, self.port = to_host_port(host, self.default_port)
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.write_timeout = write_timeout
+        self.socket_settings = dict(socket_settings or {})
+        self._raise_on_initial_eintr = raise_on_initial_eintr
+        #: Whether an event loop watches the socket, as far as we have been told.
+        self.watched = False
+        self.sock: socket.socket | None = None
+        self.connected = False
+        #: Octets received and sent.
+        self.bytes_recv = 0
+        self.bytes_sent = 0
+        #: When any last were, in monotonic seconds.
+        self.received_at = 0.0
+        self.sent_at = 0.0
+        #: Seconds that the peer may take no byte at all, where neither the
+        #: caller nor ``write_timeout`` sets a limit; None: for ever.
+        self.stall_timeout: float | None = None
+        #: Whether octets that came were lost, and whether a frame was sent in
+        #: part: that direction of the stream is out of step for good.
+        self.read_torn = False
+        self.write_torn = False
+        # What others set with sock.settimeout() or having_timeout().
+        self._ambient_timeout: float | None = None
+        self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
+        # Octets at the end of the read buffer that the kernel still holds too.
+        self._borrowed = 0
+        # Re-entrant for no other reason than to know its owner.
+        self._write_lock: Any = threading.RLock()
+        self._close_lock = threading.Lock()
+        self._waiting = 0
+        self._closed = False
+        self._fork_generation = fork_generation()
+
+    def __repr__(self) -> str:
+        state = 'connected' if self.connected else 'disconnected'
+        return f'<{type(self).__name__}: {self.host}:{self.port} ({state}) at {id(self):#x}>'
+
+    @property
+    def raise_on_initial_eintr(self) -> bool:
+        """See the parameter. Kombu sets it when it hands the socket to an event loop."""
+        return self._raise_on_initial_eintr
+
+    @raise_on_initial_eintr.setter
+    def raise_on_initial_eintr(self, value: bool) -> None:
+        self._raise_on_initial_eintr = value
+        self.watched = True
+
+    @property
+    def frames_read(self) -> int:
+        """How many frames `read_frame` has taken from the stream."""
+        return self._read_buffer.frames_read
+
+    # -- connecting and closing
+
+    def connect(self, deadline: Deadline | None = None) -> None:
+        """Connect, negotiate TLS, send the protocol header.
+
+        Every address of the host is tried in turn, all within *deadline* (by
+        default ``connect_timeout`` from now). Raises OSError.
+        """
+        if self.connected:
+            return
+        if deadline is None:
+            deadline = Deadline(self.connect_timeout, time.monotonic())
+        try:
+            self.sock = self._connect(deadline)
+            self._setup_transport(deadline)
+            self.connected = True
+            self.write(PROTOCOL_HEADER, deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        addresses = resolve(self.host, self.port, deadline)
+        causes = []
+        for number, (family, kind, proto, _, address) in enumerate(addresses):
+            # A mute address must leave time for those behind it (py-amqp#153).
+            share = deadline.remaining(time.monotonic())
+            if share is not None:
+                share /= len(addresses) - number
+            try:
+                return self._connect_to(family, kind, proto, address, share)
+            except OSError as exc:
+                causes.append((address, exc))
+        raise connect_error(self.host, self.port, causes)
+
+    def _connect_to(
+        self, family: int, kind: int, proto: int, address: Any, timeout: float | None
+    ) -> socket.socket:
+        sock = socket.socket(family, kind, proto)
+        try:
+            set_cloexec(sock, True)
+            self._set_socket_options(sock)
+            # Zero would mean "don't block" and fail at once, misleadingly.
+            sock.settimeout(None if timeout is None else max(timeout, 0.001))
+            sock.connect(address)
+            sock.settimeout(0.0)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _set_socket_options(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        settings: dict[int, int | bytes] = {
+            getattr(socket, name): value
+            for name, value in DEFAULT_SOCKET_SETTINGS.items()
+            if name in platform.KNOWN_TCP_OPTS and hasattr(socket, name)
+        }
+        for option, value in self.socket_settings.items():
+            settings[_tcp_option(option)] = value
+        for number, value in settings.items():
+            sock.setsockopt(platform.SOL_TCP, number, value)
+
+    def _setup_transport(self, deadline: Deadline) -> None:
+        """Prepare a socket that has just been connected."""
+
+    def close(self) -> None:
+        """Drop the connection at once, without a word to the peer.
+
+        Waits of other threads on it end. In a forked child this leaves the
+        parent's connection alone. Never blocks.
+        """
+        if self._fork_generation != fork_generation():
+            # The lock may be held for ever by a thread that isn't here.
+            self._closed, self.connected = True, False
+            self._release_socket()
+            return
+        with self._close_lock:
+            self._closed, self.connected = True, False
+            if self.sock is None:
+                return
+            _shut_down(self.sock)
+            if not self._waiting:
+                self._release_socket()
+
+    def _release_socket(self) -> None:
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+    def peer_is_there(self) -> bool:
+        """Whether the stream is open as far as the kernel knows; takes no byte of it."""
+        sock = self.sock
+        return self.connected and sock is not None and not _hung_up(sock) and self._peek() != b''
+
+    def data_is_waiting(self) -> bool:
+        """Whether the peer has sent what nobody has looked at yet.
+
+        The beginning of a frame doesn't count: its rest may never come.
+        """
+        return self.connected and (
+            self._read_buffer.has_frame() or self._decrypted() > 0 or bool(self._peek())
+        )
+
+    def holds_data(self) -> bool:
+        """Whether bytes have left the kernel and are not handed out as frames yet."""
+        return bool(self._read_buffer) or self._decrypted() > 0
+
+    def _decrypted(self) -> int:
+        """Octets that a layer below has taken from the kernel, and we have not from it."""
+        return 0
+
+    def has_frame(self) -> bool:
+        """Whether `read_frame` would return at once, without asking the kernel.
+
+        For the thread that reads.
+        """
+        return self._read_buffer.has_frame()
+
+    def has_unseen_frame(self) -> bool:
+        """Whether there is such a frame while the socket looks as if there were none.
+
+        For the thread that reads.
+        """
+        return not self._borrowed and self.has_frame()
+
+    def _peek(self) -> bytes | None:
+        """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
+        try:
+            return _socket.socket.recv(_plain(self._usable_socket()), 1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b''
+
+    # -- timeouts
+
+    @contextmanager
+    def having_timeout(self, timeout: float | None) -> Iterator[socket.socket | None]:
+        """Within the block, reads and writes without a deadline end after *timeout* seconds.
+
+        None changes nothing. They then raise ``socket.timeout``.
+        """
+        before = self._ambient_timeout
+        if timeout is not None:
+            self._ambient_timeout = timeout
+        try:
+            yield self.sock
+        finally:
+            self._ambient_timeout = before
+
+    def patience(self, *timeouts: float | None) -> float | None:
+        """Seconds that an operation without a deadline may wait.
+
+        The lowest of *timeouts* and of what others have set on the socket by
+        ``settimeout``, as Celery does.
+        """
+        if self.sock is not None:
+            self._adopt_timeout(self.sock)
+        limits = [each for each in (*timeouts, self._ambient_timeout) if each is not None]
+        return min(limits, default=None)
+
+    def _usable_socket(self) -> socket.socket:
+        sock = self.sock
+        if sock is None or self._closed:
+            raise ConnectionAbortedError(errno.ECONNABORTED, 'the connection is closed')
+        self._adopt_timeout(sock)
+        return sock
+
+    def _adopt_timeout(self, sock: socket.socket) -> None:
+        """Make a timeout that others have set on the socket one of ours."""
+        timeout = sock.gettimeout()
+        if timeout != 0.0:
+            self._ambient_timeout = timeout
+            sock.settimeout(0.0)
+
+    def _wait(self, want: int, deadline: Deadline, overdue: str) -> None:
+        """Wait until the socket is ready; ``socket.timeout`` at the deadline."""
+        remaining = deadline.remaining(time.monotonic())
+        if remaining == 0:
+            raise TimeoutError(overdue)
+        with self._close_lock:
+            sock = self._usable_socket()
+            self._waiting += 1
+        try:
+            ready = _poll(sock, want, remaining)
+        finally:
+            with self._close_lock:
+                self._waiting -= 1
+                if self._closed and not self._waiting:
+                    self._release_socket()
+        if not ready:
+            raise TimeoutError(overdue)
+
+    # -- reading
+
+    def set_frame_max(self, frame_max: int) -> None:
+        """The largest frame to accept from now on, in octets."""
+        self._read_buffer.frame_max = frame_max
+
+    def read_frame(
+        self, deadline: Deadline | None = None, greedy: bool = False
+    ) -> tuple[int, int, bytes]:
+        """Wait for the next whole frame: (type, channel, payload).
+
+        :param deadline: when to stop; by default ``read_timeout`` from now.
+        :param greedy: take all that the kernel has, not this frame alone.
+
+        Raises ``socket.timeout`` at the deadline (what has come by then is
+        kept), `FrameError`, and OSError when the connection is lost.
+        One thread at a time.
+        """
+        while True:
+            frame = self._read_buffer.next_frame()
+            if self._borrowed and not self._read_buffer and not self.watched:
+                self._return_borrowed(self._usable_socket())
+            if frame is not None:
+                return frame
+            if deadline is None:
+                deadline = Deadline(self.patience(self.read_timeout), time.monotonic())
+            self._receive(deadline, greedy)
+
+    def _receive(self, deadline: Deadline, greedy: bool) -> None:
+        """Take what the socket has; wait for it if it has nothing yet."""
+        buffer = self._read_buffer
+        while True:
+            sock = self._usable_socket()
+            if self._borrowed:
+                self._return_borrowed(sock)
+            space = buffer.space(greedy)
+            # An exception that falls between the system call and the count of
+            # its octets (a signal handler's) puts the stream out of step.
+            in_doubt = True
+            try:
+                if greedy and buffer.reads_ahead():
+                    count = self._borrow_into(sock, space)
+                else:
+                    count = self._recv_into(sock, space)
+                if count > 0:
+                    buffer.received(count)
+                    self.bytes_recv += count
+                    self.received_at = time.monotonic()
+                    return
+                in_doubt = False
+            except InterruptedError:
+                in_doubt = False
+                if self.raise_on_initial_eintr and not buffer:
+                    raise TimeoutError('interrupted before a frame began') from None
+                continue
+            except TimeoutError as exc:
+                raise _lost(exc) from exc
+            except BaseException:
+                self.read_torn = self.read_torn or in_doubt
+                raise
+            if count == 0:
+                raise ConnectionResetError(errno.ECONNRESET, 'the peer closed the connection')
+            self._wait(count, deadline, 'no frame came in time')
+
+    def _borrow_into(self, sock: socket.socket, space: memoryview) -> int:
+        """As `_recv_into`, but leave the octets with the kernel as well.
+
+        The socket stays readable until all their frames have been handed out:
+        an event loop that watches it may come back for one event at a time,
+        and sleep in between unless the socket is readable, as Kombu's does.
+        Where we know of the loop it stays so until the next read: what the
+        last event gave it to do, acks above all, is done before it sleeps.
+        """
+        try:
+            count = sock.recv_into(space, 0, socket.MSG_PEEK)
+        except BlockingIOError:
+            return WANT_READ
+        self._borrowed = count
+        return count
+
+    def _return_borrowed(self, sock: socket.socket) -> None:
+        in_doubt = True
+        try:
+            while self._borrowed:
+                self._borrowed -= sock.recv_into(_waste, self._borrowed) or self._borrowed
+            in_doubt = False
+        finally:
+            self.read_torn = self.read_torn or in_doubt
+
+    def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
+        """Octets received, 0 at the end of the stream, else what to wait for."""
+        try:
+            return sock.recv_into(space)
+        except BlockingIOError:
+            return WANT_READ
+
+    # -- writing
+
+    def write(self, data: Buffer, deadline: Deadline | None = None) -> None:
+        """Write all of *data*; see `write_all`."""
+        self.write_all((data,), deadline)
+
+    def write_all(self, parts: Sequence[Buffer], deadline: Deadline | None = None) -> None:
+        """Write all parts one behind the other, with nothing of others between.
+
+        :param deadline: when to stop; by default ``write_timeout`` from now.
+
+        Thread-safe. Raises ``socket.timeout`` at the deadline if not an octet
+        has left; `RecoverableConnectionError` if some have, for then no later
+        frame could be told from the missing rest; OSError when the connection
+        is lost.
+        """
+        if deadline is None:
+            deadline = Deadline(self.patience(self.write_timeout), time.monotonic())
+        self._acquire_write_lock(deadline)
+        try:
+            if self.write_torn:
+                raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
+            self._send_all(_gathered(parts), deadline)
+        finally:
+            self._write_lock.release()
+
+    def _acquire_write_lock(self, deadline: Deadline) -> None:
+        lock = self._write_lock
+        while lock._is_owned():
+            # What a signal handler raised fell between taking the lock and
+            # what would have given it back.
+            lock.release()
+        if lock.acquire(blocking=False):
+            return
+        remaining = deadline.remaining(time.monotonic())
+        if remaining is not None:
+            if not lock.acquire(timeout=remaining):
+                raise TimeoutError("another thread's write didn't end in time")
+            return
+        before = -1
+        while not lock.acquire(timeout=-1 if self.stall_timeout is None else self.stall_timeout):
+            if self.bytes_sent == before:
+                raise ConnectionAbortedError(
+                    errno.ETIMEDOUT,
+                    f"another thread's write stood still for {self.stall_timeout} s",
+                )
+            before = self.bytes_sent
+
+    def _send_all(self, parts: list[Buffer], deadline: Deadline) -> None:
+        sent = 0
+        # Whether part of it may have left: an exception then, whosever it is,
+        # leaves a frame cut off.
+        begun = False
+        try:
+            while parts:
+                sock = self._usable_socket()
+                begun = True
+                try:
+                    count = self._send(sock, parts)
+                except InterruptedError:
+                    continue
+                except TimeoutError as exc:
+                    raise _lost(exc) from exc
+                if count < 0:
+                    begun = sent > 0 or self._holds_unsent()
+                    self._wait_to_send(count, deadline)
+                    continue
+                sent += count
+                self.bytes_sent += count
+                self.sent_at = time.monotonic()
+                _drop_sent(parts, count)
+        except BaseException as exc:
+            if not begun:
+                raise
+            self.write_torn = True
+            if isinstance(exc, TimeoutError):
+                raise RecoverableConnectionError(
+                    f'a write stopped half-way: {exc} ({sent} octets of it had left)'
+                ) from exc
+            raise
+
+    def _wait_to_send(self, want: int, deadline: Deadline) -> None:
+        if deadline.at < inf:
+            self._wait(want, deadline, 'the peer took no data in time')
+            return
+        try:
+            self._wait(want, Deadline(self.stall_timeout, time.monotonic()), '')
+        except TimeoutError:
+            # No caller set a limit: this is no expired wait but a dead peer.
+            raise ConnectionAbortedError(
+                errno.ETIMEDOUT, f'the peer has taken no data for {self.stall_timeout} s'
+            ) from None
+
+    def _holds_unsent(self) -> bool:
+        """Whether a layer below may send more of a write that was given up."""
+        return False
+
+    def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
+        """Octets sent of the parts, or what to wait for."""
+        try:
+            if len(parts) == 1 or not hasattr(sock, 'sendmsg'):  # Windows has none
+                return sock.send(parts[0])
+            return sock.sendmsg(parts[:IOV_MAX])
+        except BlockingIOError:
+            return WANT_WRITE
+
+
+def _tcp_option(option: int | str) -> int:
+    if isinstance(option, int):
+        return option
+    number = getattr(socket, option, None)
+    if number is None:
+        raise ValueError(f'socket_settings: this platform has no option {option!r}')
+    return int(number)
+
+
+def _plain(sock: Any) -> Any:
+    """What `_socket.socket`'s methods take: eventlet and gevent wrap theirs."""
+    return getattr(sock, 'fd', None) or getattr(sock, '_sock', sock)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    try:
+        # An SSLSocket's own would forget the session that another thread may be using.
+        _socket.socket.shutdown(_plain(sock), socket.SHUT_RDWR)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTCONN, errno.EINVAL, errno.EBADF):
+            raise
+
+
+def _poll(sock: socket.socket, want: int, timeout: float | None) -> bool:
+    """Wait until the socket is ready or has failed; False after *timeout* seconds.
+
+    The select module's names are looked up at each call: gevent and eventlet
+    replace them, and not all platforms have poll.
+    """
+    if hasattr(select, 'poll'):
+        poller = select.poll()
+        poller.register(sock, select.POLLIN if want == WANT_READ else select.POLLOUT)
+        return bool(poller.poll(None if timeout is None else ceil(timeout * 1000)))
+    readers, writers = ([sock], []) if want == WANT_READ else ([], [sock])
+    return any(select.select(readers, writers, [sock], timeout))
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether the peer has closed, even if what it sent before is still unread.
+
+    Only where poll can tell that: on Linux.
+    """
+    if not hasattr(select, 'poll') or not hasattr(select, 'POLLRDHUP'):
+        return False
+    poller = select.poll()
+    poller.register(sock, select.POLLRDHUP)
+    return bool(poller.poll(0))
+
+
+def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:
+    """The parts with small neighbours joined; a large one is not copied."""
+    gathered: list[Buffer] = []
+    small: list[Buffer] = []
+    for part in parts:
+        if len(part) < JOIN_LIMIT:
+            small.append(part)
+            continue
+        if small:
+            gathered.append(b''.join(small))
+            small = []
+        gathered.append(part)
+    if small:
+        gathered.append(b''.join(small))
+    return gathered
+
+
+def _drop_sent(parts: list[Buffer], count: int) -> None:
+    """Take the *count* octets that have been sent off the front of the parts."""
+    whole = 0
+    while whole < len(parts) and count >= len(parts[whole]):
+        count -= len(parts[whole])
+        whole += 1
+    del parts[:whole]
+    if count:
+        parts[0] = memoryview(parts[0])[count:]
+
+
+def _lost(exc: TimeoutError) -> OSError:
+    """The kernel's ETIMEDOUT as an error that cannot pass for an expired wait (py-amqp#186).
+
+    No wait of ours is made by the socket.
+    """
+    return ConnectionAbortedError(exc.errno or errno.ETIMEDOUT, f'connection lost: {exc}')
