@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -69,7 +70,8 @@ def listening_addresses(broker: Broker) -> list[str]:
     inodes = set()
     for pid in processes_of(broker.directory):
         for fd in Path(f'/proc/{pid}/fd').iterdir():
-            inodes.add(os.readlink(fd).removeprefix('socket:[').removesuffix(']'))
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                inodes.add(os.readlink(fd).removeprefix('socket:[').removesuffix(']'))
     addresses = []
     for table in ('tcp', 'tcp6'):
         for line in Path(f'/proc/net/{table}').read_text().splitlines()[1:]:
