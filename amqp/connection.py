@@ -16,22 +16,19 @@ Lock order
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vine import ensure_promise, promise
+from vine import ensure_promise
 
 from . import sasl, spec
 from ._version import __version__
-from .abstract_channel import AbstractChannel, MethodSig
+from .abstract_channel import MethodSig
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
 from .channel import Channel as _Channel
-from .channel_registry import ChannelRegistry
 from .deadline import Deadline
-from .events import EventQueue
 from .exceptions import (
     Blocked,
     ChannelError,
@@ -45,22 +42,16 @@ from .exceptions import (
     ResourceError,
     UnexpectedFrame,
     error_for_code,
-    without_traceback,
 )
-from .frame_reader import FATAL_ERRORS, FrameReader
+from .frame_reader import FATAL_ERRORS
 from .handshake import DEFAULT_CHANNEL_MAX, Handshake
 from .heartbeat import Heartbeat
 from .method_framing import FrameHandler, FrameWriter, frame_handler, frame_writer
 from .method_framing import frame_writer as _frame_writer
-from .states import (
-    CONNECTION_TRANSITIONS,
-    ConnectionEvent,
-    ConnectionState,
-    IllegalTransition,
-    StateMachine,
-)
+from .single_use_connection import SingleUseConnection
+from .states import ConnectionEvent, ConnectionState, IllegalTransition
 from .transport import Transport
-from .utils import fork_generation, get_logger
+from .utils import get_logger
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -98,7 +89,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-class Connection(AbstractChannel):
+class Connection(SingleUseConnection):
     """A connection to a broker. Nothing is sent before `connect`; use it once.
 
     :param host: ``host[:port]``.
@@ -247,28 +238,16 @@ class Connection(AbstractChannel):
         self.server_properties: dict[str, Any] = {}
         self.mechanisms: list[bytes] = []
         self.locales: list[str] = []
-        self._registry = ChannelRegistry(self.channel_max)
-        #: Channels by number; 0 is this connection.
-        self.channels = self._registry.channels
-        self._state = StateMachine(CONNECTION_TRANSITIONS, ConnectionState.NEW)
-        # Why the connection is of no more use; None while it is.
-        self._cause: BaseException | None = None
-        self._transport: _AbstractTransport | None = None
-        self._on_inbound_frame: FrameHandler | None = None
-        self._frame_writer: FrameWriter | None = None
         self._heartbeat = Heartbeat(0, 0.0)
         self._prev_sent = self._prev_recv = 0
         self._blocked_reason: str | None = None
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
-        self._events = EventQueue()
-        self._reader = FrameReader(self, self._events)
-        self._fork_generation = fork_generation()
         # Subclasses that read in their own way are asked each time.
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
-        super().__init__(self, 0)
+        super().__init__(self.channel_max)
 
     def __repr__(self) -> str:
         state = self._state.state.value
@@ -292,67 +271,9 @@ class Connection(AbstractChannel):
     # -- what there is to know
 
     @property
-    def connected(self) -> bool:
-        """Whether the stream is up, as far as we have noticed."""
-        return self._transport is not None and self._transport.connected
-
-    def is_alive(self) -> bool:
-        """Whether the connection is open and its stream is up as far as the kernel knows.
-
-        Doesn't block and takes nothing from the stream.
-        """
-        transport = self._transport
-        return (
-            transport is not None
-            and self._state.state is ConnectionState.OPEN
-            and transport.peer_is_there()
-        )
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether a close of ours awaits its close-ok."""
-        return self._state.state is ConnectionState.CLOSING
-
-    @property
     def server_capabilities(self) -> dict[str, Any]:
         """The extensions that the broker offers."""
         return self.server_properties.get('capabilities') or {}
-
-    @property
-    def transport(self) -> Any:
-        """The stream; `RecoverableConnectionError` if there is none."""
-        return self._usable_transport()
-
-    @transport.setter
-    def transport(self, transport: Any) -> None:
-        self._transport = transport
-
-    @property
-    def sock(self) -> Any:
-        """The socket, to be watched by an event loop."""
-        return self._usable_transport().sock
-
-    @property
-    def frame_writer(self) -> FrameWriter:
-        """What sends frames; see `amqp.method_framing.frame_writer`."""
-        if self._frame_writer is None:
-            raise self._lost_error()
-        return self._frame_writer
-
-    @frame_writer.setter
-    def frame_writer(self, frame_writer: FrameWriter) -> None:
-        self._frame_writer = frame_writer
-
-    @property
-    def on_inbound_frame(self) -> FrameHandler:
-        """What takes frames in; see `amqp.method_framing.frame_handler`."""
-        if self._on_inbound_frame is None:
-            raise self._lost_error()
-        return self._on_inbound_frame
-
-    @on_inbound_frame.setter
-    def on_inbound_frame(self, on_inbound_frame: FrameHandler) -> None:
-        self._on_inbound_frame = on_inbound_frame
 
     @property
     def bytes_sent(self) -> int:
@@ -764,10 +685,6 @@ class Connection(AbstractChannel):
         if sig != spec.Connection.Close:
             self._check_usable()
 
-    def abort(self) -> None:
-        """Drop the connection at once, without a word to the broker. Never blocks."""
-        self.collect()
-
     def update_secret(self, new_secret: str | bytes, reason: str) -> None:
         """Replace the secret that the connection was authenticated with (RabbitMQ).
 
@@ -798,110 +715,6 @@ class Connection(AbstractChannel):
 
     def _reply_overdue(self, text: str) -> None:
         raise self._fail(RecoverableConnectionError(text))
-
-    def collect(self) -> None:
-        """Tear this object down without a word to the broker. Never blocks.
-
-        Waits of other threads end with `RecoverableConnectionError`. In a
-        forked child it leaves the parent's connection alone.
-        """
-        self._tear_down(RecoverableConnectionError('connection already closed'))
-
-    def _fail(self, cause: BaseException) -> BaseException:
-        """Something fatal has happened: wake everybody; the error to raise here.
-
-        That is the cause itself, or `RecoverableConnectionError` for an error
-        of the socket.
-        """
-        first = self._tear_down(cause)
-        if not first and isinstance(cause, (OSError, _EarlierFrameCutOff)):
-            return self._lost_error()  # what another thread met with has led to this
-        if not isinstance(cause, OSError):
-            return cause
-        error = RecoverableConnectionError(f'connection lost: {cause}')
-        error.__cause__ = cause
-        return error
-
-    def _tear_down(self, cause: BaseException) -> bool:
-        """End everything; whether *cause* is the first that is known for it."""
-        if self._forked():
-            self._renew_locks()
-        with self._cause_lock:
-            first = self._cause is None
-            if first:
-                self._cause = without_traceback(cause)
-                self._state.advance(ConnectionEvent.LOST)
-            transport, self._transport = self._transport, None
-            self._frame_writer = None
-            self._on_inbound_frame = None
-        if transport is not None:
-            transport.close()
-        self._fail_replies(self._lost_error())
-        # All waits end before anything else is torn down.
-        self._give_up_channels()
-        for channel in list(self.channels.values()):
-            if channel is not self:
-                channel.collect()
-        # Without a cycle, so that a lost connection is freed at once.
-        self._registry.clear()
-        self._callbacks.clear()
-        self.on_open = self.on_tune_ok = promise()
-        self.connection = None
-        self._events.clear()
-        self._reader.wake_all()
-        return first
-
-    def _give_up_channels(self) -> None:
-        for channel in list(self.channels.values()):
-            if channel is not self:
-                channel._lose_state(self._lost_error())
-        self._reader.wake_all()
-
-    def _is_lost(self) -> bool:
-        return self._cause is not None
-
-    def _forked(self) -> bool:
-        return self._fork_generation != fork_generation()
-
-    def _renew_locks(self) -> None:
-        super()._renew_locks()
-        self._registry.renew_lock()
-        self._cause_lock = threading.Lock()
-        self._reader.renew_role()
-        for channel in list(self.channels.values()):
-            if channel is not self:
-                channel._renew_locks()
-
-    def _lost_error(self) -> RecoverableConnectionError:
-        """An error that says why nothing can be done any more; a new one for each to raise."""
-        if self.is_closing:
-            return RecoverableConnectionError('the connection is closing')
-        if self._cause is None:
-            return RecoverableConnectionError('not connected: call connect() first')
-        if isinstance(self._cause, RecoverableConnectionError):
-            error = RecoverableConnectionError(self._cause.reply_text)
-        else:
-            error = RecoverableConnectionError(f'connection lost: {self._cause}')
-        error.__cause__ = self._cause
-        return error
-
-    def _check_usable(self) -> None:
-        """Raise if nothing may be sent any more."""
-        self._usable_transport()
-        if self.is_closing:
-            raise self._lost_error()
-
-    def _usable_transport(self) -> _AbstractTransport:
-        transport = self._transport
-        if transport is None or self._cause is not None:
-            raise self._lost_error()
-        if self._forked():
-            raise RecoverableConnectionError('this connection belongs to the parent process')
-        return transport
-
-    def _usable_connection(self) -> Connection:
-        self._usable_transport()
-        return self
 
     def _reply_patience(self) -> float | None:
         """Seconds that a wait for a reply may last."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -48,35 +47,6 @@ def test_what_a_new_one_is():
     assert (connection.bytes_sent, connection.bytes_recv) == (0, 0)
     assert (connection.prev_sent, connection.prev_recv) == (0, 0)
     assert repr(connection).startswith('<AMQP Connection: rabbit:5673//v (new) at 0x')
-
-
-@pytest.mark.parametrize(
-    'use',
-    [
-        lambda c: c.transport,
-        lambda c: c.sock,
-        lambda c: c.frame_writer,
-        lambda c: c.on_inbound_frame,
-        lambda c: c.channel(),
-        lambda c: c.drain_events(timeout=0),
-        lambda c: c.blocking_read(timeout=0),
-        lambda c: c.send_heartbeat(),
-        lambda c: c.update_secret('x', 'y'),
-    ],
-)
-def test_use_before_it(use):
-    with pytest.raises(LOST, match='call connect'):
-        use(Connection())
-
-
-def test_the_end_of_one_that_never_was():
-    connection = Connection()
-    connection.heartbeat_tick()  # there is none to keep up
-    connection.close()
-    connection.collect()
-    connection.abort()
-    with pytest.raises(LOST, match='already closed'):
-        connection.connect()
 
 
 def test_unknown_arguments_are_swallowed():
@@ -614,56 +584,10 @@ def test_an_overdue_close_ok(peer, connect):
     assert not connection.connected
 
 
-def test_use_while_closing(peer, connect):
-    peer.serve(mute=[commands.Connection.Close])
-    connection = connect()
-    wire, channel = peer.wire(), connection.channel()
-    closing = Background(connection.close)
-    wire.seen(commands.Connection.Close)
-    assert connection.is_closing
-    connection.close()  # the other thread sees to it
-    for use in (connection.channel, lambda: channel.queue_declare('q')):
-        with pytest.raises(LOST, match='closing'):
-            use()
-    wire.send(0, commands.Connection.CloseOk())
-    closing.result()
-    assert not connection.connected
-
-
 def test_update_secret(connection, wire):
     connection.update_secret('new', 'expired')
     (sent,) = wire.seen(commands.Connection.UpdateSecret)
     assert (sent.new_secret, sent.reason) == ('new', 'expired')
-
-
-@pytest.mark.parametrize('end', ['collect', 'abort'])
-def test_dropping_it_says_nothing_and_wakes_everybody(peer, connect, end):
-    peer.serve(mute=[commands.Queue.Purge])
-    connection = connect()
-    wire = peer.wire()
-    purge = Background(connection.channel().queue_purge, 'q')
-    wire.seen(commands.Queue.Purge)
-    drain = Background(connection.drain_events)
-    getattr(connection, end)()
-    assert isinstance(purge.error(), LOST)
-    assert isinstance(drain.error(), LOST)
-    wire.wait(wire.ended)
-    assert not [f for _, f in wire.received if isinstance(f, commands.Connection.Close)]
-
-
-@pytest.mark.parametrize('how', ['eof', 'reset'])
-def test_a_loss_reaches_all_threads_with_its_cause(peer, connect, how):
-    peer.serve(mute=[commands.Queue.Purge])
-    connection = connect()
-    wire = peer.wire()
-    calls = [Background(connection.channel().queue_purge, 'q') for _ in range(8)]
-    wire.seen(commands.Queue.Purge, 8)
-    getattr(wire, how)()
-    for call in calls:
-        error = call.error()
-        assert isinstance(error, LOST)
-        assert isinstance(error.__cause__, OSError)
-    assert not connection.connected
 
 
 def test_the_last_words_of_the_broker_are_heard_by_a_writer(connection, wire):
@@ -746,42 +670,6 @@ def test_the_peer_neither_answers_nor_reads(peer, connect, monkeypatch):
     assert isinstance(call.error(), amqp.AMQPError)
     busy.release()
     assert not connection.connected
-
-
-# -- forks
-
-
-def test_in_a_forked_child(connection, wire):
-    channel = connection.channel()
-    connection._send_lock.acquire()  # as another thread may at that moment
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:  # pragma: no cover (another process)
-        found = []
-        for use in (
-            lambda: channel.queue_declare('q'),
-            lambda: channel.basic_publish(amqp.Message(b'x')),
-            lambda: connection.channel(),
-            lambda: connection.drain_events(timeout=0),
-            lambda: connection.update_secret('x', 'y'),
-            lambda: connection.send_heartbeat(),
-        ):
-            try:
-                use()
-                found.append('no error')
-            except LOST as exc:
-                found.append('parent' if 'parent process' in str(exc) else str(exc))
-        connection.close()
-        connection.collect()
-        os.write(write, ';'.join(found).encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    connection._send_lock.release()
-    assert os.read(read, 10_000).decode() == ';'.join(['parent'] * 6)
-    os.close(read)
-    os.close(write)
-    assert channel.queue_declare('q').queue == 'q'  # the parent goes on
-    assert len(wire.seen(commands.Queue.Declare)) == 1
 
 
 # -- TLS

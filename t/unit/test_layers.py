@@ -37,7 +37,7 @@ LAYERS = {
         'confirm_mode',
         'channel_registry',
     },
-    4: {'abstract_channel', 'frame_reader', 'reopenable_channel'},
+    4: {'abstract_channel', 'frame_reader', 'reopenable_channel', 'single_use_connection'},
     5: {'channel', 'connection', 'handshake'},
     6: {'__init__'},
 }
@@ -48,6 +48,8 @@ SAME_LAYER = {
     ('basic_message', 'serialization'),
     ('connection', 'channel'),
     ('reopenable_channel', 'abstract_channel'),
+    ('single_use_connection', 'abstract_channel'),
+    ('single_use_connection', 'frame_reader'),
     ('connection', 'handshake'),
     ('abstract_transport', 'addresses'),
     ('tls', 'abstract_transport'),

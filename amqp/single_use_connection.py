@@ -1,0 +1,221 @@
+"""The life of a connection: its state, how it is lost, and what a loss does to the rest.
+
+Which step may follow which stands in `amqp.states`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from vine import promise
+
+from .abstract_channel import AbstractChannel
+from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
+from .channel_registry import ChannelRegistry
+from .events import EventQueue
+from .exceptions import RecoverableConnectionError, without_traceback
+from .frame_reader import FrameReader
+from .method_framing import FrameHandler, FrameWriter
+from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
+from .utils import fork_generation
+
+__all__ = ('SingleUseConnection',)
+
+
+class SingleUseConnection(AbstractChannel):
+    """Channel 0 with the channels, the stream and the waits that end along with it.
+
+    :param channel_max: the highest number of a channel.
+
+    Whatever ends it, in whichever thread, ends all waits, and all use after
+    that raises `RecoverableConnectionError` with the first cause chained.
+    """
+
+    on_open: Any
+    on_tune_ok: Any
+
+    def __init__(self, channel_max: int) -> None:
+        self._registry = ChannelRegistry(channel_max)
+        #: Channels by number; 0 is this connection.
+        self.channels = self._registry.channels
+        self._state = StateMachine(CONNECTION_TRANSITIONS, ConnectionState.NEW)
+        # Why the connection is of no more use; None while it is.
+        self._cause: BaseException | None = None
+        self._transport: _AbstractTransport | None = None
+        self._on_inbound_frame: FrameHandler | None = None
+        self._frame_writer: FrameWriter | None = None
+        self._events = EventQueue()
+        self._reader = FrameReader(self, self._events)
+        self._fork_generation = fork_generation()
+        super().__init__(self, 0)
+
+    # -- what there is to know
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream is up, as far as we have noticed."""
+        return self._transport is not None and self._transport.connected
+
+    def is_alive(self) -> bool:
+        """Whether the connection is open and its stream is up as far as the kernel knows.
+
+        Doesn't block and takes nothing from the stream.
+        """
+        transport = self._transport
+        return (
+            transport is not None
+            and self._state.state is ConnectionState.OPEN
+            and transport.peer_is_there()
+        )
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a close of ours awaits its close-ok."""
+        return self._state.state is ConnectionState.CLOSING
+
+    @property
+    def transport(self) -> Any:
+        """The stream; `RecoverableConnectionError` if there is none."""
+        return self._usable_transport()
+
+    @transport.setter
+    def transport(self, transport: Any) -> None:
+        self._transport = transport
+
+    @property
+    def sock(self) -> Any:
+        """The socket, to be watched by an event loop."""
+        return self._usable_transport().sock
+
+    @property
+    def frame_writer(self) -> FrameWriter:
+        """What sends frames; see `amqp.method_framing.frame_writer`."""
+        if self._frame_writer is None:
+            raise self._lost_error()
+        return self._frame_writer
+
+    @frame_writer.setter
+    def frame_writer(self, frame_writer: FrameWriter) -> None:
+        self._frame_writer = frame_writer
+
+    @property
+    def on_inbound_frame(self) -> FrameHandler:
+        """What takes frames in; see `amqp.method_framing.frame_handler`."""
+        if self._on_inbound_frame is None:
+            raise self._lost_error()
+        return self._on_inbound_frame
+
+    @on_inbound_frame.setter
+    def on_inbound_frame(self, on_inbound_frame: FrameHandler) -> None:
+        self._on_inbound_frame = on_inbound_frame
+
+    # -- the end
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a word to the broker. Never blocks."""
+        self.collect()
+
+    def collect(self) -> None:
+        """Tear this object down without a word to the broker. Never blocks.
+
+        Waits of other threads end with `RecoverableConnectionError`. In a
+        forked child it leaves the parent's connection alone.
+        """
+        self._tear_down(RecoverableConnectionError('connection already closed'))
+
+    def _fail(self, cause: BaseException) -> BaseException:
+        """Something fatal has happened: wake everybody; the error to raise here.
+
+        That is the cause itself, or `RecoverableConnectionError` for an error
+        of the socket.
+        """
+        first = self._tear_down(cause)
+        if not first and isinstance(cause, (OSError, _EarlierFrameCutOff)):
+            return self._lost_error()  # what another thread met with has led to this
+        if not isinstance(cause, OSError):
+            return cause
+        error = RecoverableConnectionError(f'connection lost: {cause}')
+        error.__cause__ = cause
+        return error
+
+    def _tear_down(self, cause: BaseException) -> bool:
+        """End everything; whether *cause* is the first that is known for it."""
+        if self._forked():
+            self._renew_locks()
+        with self._cause_lock:
+            first = self._cause is None
+            if first:
+                self._cause = without_traceback(cause)
+                self._state.advance(ConnectionEvent.LOST)
+            transport, self._transport = self._transport, None
+            self._frame_writer = None
+            self._on_inbound_frame = None
+        if transport is not None:
+            transport.close()
+        self._fail_replies(self._lost_error())
+        # All waits end before anything else is torn down.
+        self._give_up_channels()
+        for channel in list(self.channels.values()):
+            if channel is not self:
+                channel.collect()
+        # Without a cycle, so that a lost connection is freed at once.
+        self._registry.clear()
+        self._callbacks.clear()
+        self.on_open = self.on_tune_ok = promise()
+        self.connection = None
+        self._events.clear()
+        self._reader.wake_all()
+        return first
+
+    def _give_up_channels(self) -> None:
+        for channel in list(self.channels.values()):
+            if channel is not self:
+                channel._lose_state(self._lost_error())
+        self._reader.wake_all()
+
+    def _is_lost(self) -> bool:
+        return self._cause is not None
+
+    def _forked(self) -> bool:
+        return self._fork_generation != fork_generation()
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._registry.renew_lock()
+        self._cause_lock = threading.Lock()
+        self._reader.renew_role()
+        for channel in list(self.channels.values()):
+            if channel is not self:
+                channel._renew_locks()
+
+    def _lost_error(self) -> RecoverableConnectionError:
+        """An error that says why nothing can be done any more; a new one for each to raise."""
+        if self.is_closing:
+            return RecoverableConnectionError('the connection is closing')
+        if self._cause is None:
+            return RecoverableConnectionError('not connected: call connect() first')
+        if isinstance(self._cause, RecoverableConnectionError):
+            error = RecoverableConnectionError(self._cause.reply_text)
+        else:
+            error = RecoverableConnectionError(f'connection lost: {self._cause}')
+        error.__cause__ = self._cause
+        return error
+
+    def _check_usable(self) -> None:
+        """Raise if nothing may be sent any more."""
+        self._usable_transport()
+        if self.is_closing:
+            raise self._lost_error()
+
+    def _usable_transport(self) -> _AbstractTransport:
+        transport = self._transport
+        if transport is None or self._cause is not None:
+            raise self._lost_error()
+        if self._forked():
+            raise RecoverableConnectionError('this connection belongs to the parent process')
+        return transport
+
+    def _usable_connection(self) -> SingleUseConnection:
+        self._usable_transport()
+        return self
