@@ -17,9 +17,11 @@ LIMIT = timeout --foreground --kill-after=10 1500
 SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd)
 UNIT = t/unit t/wire
 BROKER = $(COMPILED)/bin/python -m t.helpers.broker
+BENCH = $(COMPILED)/bin/python -m t.benchmarks
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint type unit unit-pure unit-compiled docs integration bench coverage clean
+.PHONY: demo test lint type unit unit-pure unit-compiled docs integration bench bench-quick coverage \
+	clean
 
 demo: $(COMPILED)/package
 ifdef AMQP_URL
@@ -58,14 +60,17 @@ docs: $(COMPILED)/tools
 
 bench: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
-	$(BROKER) $(COMPILED)/bin/pytest -q -s t/benchmarks
+	$(BROKER) $(BENCH) $(BENCH_ARGS)
+
+bench-quick: $(COMPILED)/tools
+	$(BENCH) --quick $(BENCH_ARGS)
 
 coverage: $(PURE)/tools
 # Without the storms of signals: they would interrupt the measuring where it holds a lock.
 	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) --cov -k 'not storm' $(UNIT)
 
 clean:
-	rm -rf $(COMPILED) $(PURE) build dist *.egg-info docs/_build .tox .coverage htmlcov
+	rm -rf $(COMPILED) $(PURE) .venv-bench-* build dist *.egg-info docs/_build .tox .coverage htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Files of the environments, made anew when what they come from changes.
@@ -86,7 +91,7 @@ $(PURE)/package: $(SOURCES) | $(PURE)/bin/python
 
 $(COMPILED)/tools: $(COMPILED)/package $(wildcard requirements/*.txt)
 	$(COMPILED)/$(PIP) install $(addprefix -r requirements/, \
-		lint.txt type.txt docs.txt test-cython.txt test-integration.txt)
+		lint.txt type.txt docs.txt bench.txt test-cython.txt test-integration.txt)
 	touch $@
 
 $(PURE)/tools: $(PURE)/package $(wildcard requirements/*.txt)

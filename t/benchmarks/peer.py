@@ -1,0 +1,277 @@
+"""A peer that costs the client nothing but its own work: pre-encoded bytes over the loopback.
+
+It's a process of its own, `python -m t.benchmarks.peer`, which prints its port and ends with its
+standard input. What it does on a connection is the connection's virtual host, a `Script`:
+
+* it answers methods with canned replies, and publishes with confirms, a window of them at once;
+* with `sink` it reads and throws away what comes after the channel is open;
+* once there is a consumer it sends it one delivery after the other, many with each system call,
+  and throws away what comes.
+
+Frames are built by pamqp: nothing is shared with the clients that are measured.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from array import array
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import cycle, islice
+from json import dumps, loads
+from pathlib import Path
+from typing import Any
+
+from pamqp import commands
+
+from t.benchmarks.samples import SAMPLES, Sample
+from t.helpers.peer import CAPABILITIES, content, delivery, marshal
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = '127.0.0.1'
+QUEUE = TAG = 'bench'
+FRAME_MAX = 131_072
+#: As much is sent at once, in whole deliveries.
+CHUNK = 1 << 18
+#: The kernel wakes the reader of a sink for as much: waking it for every message would cost the
+#: sender more than the message.
+LOW_WATER = 1 << 17
+
+FRAME = struct.Struct('>BHI')
+METHOD, BODY = 1, 3
+#: Where a delivery has its tag: after frame header, method and consumer tag.
+TAG_OFFSET = FRAME.size + 4 + 1 + len(TAG)
+
+Sig = tuple[int, int]
+START_OK, TUNE_OK, OPEN, CLOSE = (10, 11), (10, 31), (10, 40), (10, 50)
+CHANNEL_OPEN, CONSUME, GET, PUBLISH = (20, 10), (60, 20), (60, 70), (60, 40)
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the peer does on a connection.
+
+    `sample` is what it delivers, `limit` times (0: for ever). `window` is how many publishes it
+    lets come before it confirms each of them.
+    """
+
+    sink: bool = False
+    sample: str = '16 B'
+    limit: int = 0
+    window: int = 0
+
+    def encode(self) -> str:
+        return dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, text: str) -> Script:
+        return cls(**loads(text))
+
+
+@cache
+def reply(sig: Sig, channel: int) -> bytes:
+    """The canned answer to a method; nothing where none is due."""
+    replies: dict[Sig, Any] = {
+        START_OK: commands.Connection.Tune(2047, FRAME_MAX, 60),
+        OPEN: commands.Connection.OpenOk(),
+        CLOSE: commands.Connection.CloseOk(),
+        CHANNEL_OPEN: commands.Channel.OpenOk(),
+        (20, 40): commands.Channel.CloseOk(),
+        (50, 10): commands.Queue.DeclareOk(QUEUE, 0, 0),
+        (60, 10): commands.Basic.QosOk(),
+        (85, 10): commands.Confirm.SelectOk(),
+        CONSUME: commands.Basic.ConsumeOk(TAG),
+    }
+    return marshal(channel, replies[sig]) if sig in replies else b''
+
+
+@cache
+def got(sample: Sample, channel: int) -> bytes:
+    """The answer to basic.get."""
+    method = commands.Basic.GetOk(1, False, '', QUEUE, 0)
+    parts = content(channel, method, sample.body, properties=properties(sample.variants[0]))
+    return b''.join(parts)
+
+
+def properties(values: dict[str, Any]) -> commands.Basic.Properties:
+    names = {'application_headers': 'headers'}
+    return commands.Basic.Properties(**{names.get(name, name): values[name] for name in values})
+
+
+def acks(first: int, count: int, channel: int) -> bytes:
+    return marshal(channel, *(commands.Basic.Ack(tag) for tag in range(first, first + count)))
+
+
+class Deliveries:
+    """A run of deliveries as one block of bytes, whose tags can be set to what comes next."""
+
+    def __init__(self, sample: Sample, channel: int = 1, limit: int = 0) -> None:
+        length = len(self._delivery(sample, sample.variants[0], channel))
+        self.count = limit or max(1, CHUNK // length)
+        deliveries = [
+            self._delivery(sample, values, channel)
+            for values in islice(cycle(sample.variants), self.count)
+        ]
+        assert {len(each) for each in deliveries} == {length}
+        self.length = length
+        self.block = bytearray().join(deliveries)
+
+    @staticmethod
+    def _delivery(sample: Sample, values: dict[str, Any], channel: int) -> bytes:
+        return delivery(
+            channel,
+            TAG,
+            body=sample.body,
+            routing_key=QUEUE,
+            frame_max=FRAME_MAX,
+            properties=properties(values),
+        )
+
+    def number(self, first: int) -> None:
+        """Give the deliveries the tags from `first` on: octet by octet, all of them at once."""
+        tags = array('Q', range(first, first + self.count))
+        if sys.byteorder == 'little':
+            tags.byteswap()
+        octets = tags.tobytes()
+        for place in range(8):
+            self.block[TAG_OFFSET + place :: self.length] = octets[place::8]
+
+
+class Session(threading.Thread):
+    """One connection, served until the client closes it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self.sock = sock
+        self.script = Script()
+        self.replies = bytearray()
+        self.published = self.confirmed = 0
+
+    def run(self) -> None:
+        with self.sock, suppress(OSError):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock.recv(8, socket.MSG_WAITALL)
+            self.sock.sendall(marshal(0, start()))
+            self._converse()
+
+    def _converse(self) -> None:
+        """Answer frame by frame, all that have come with one send, until the bytes don't matter."""
+        received = bytearray()
+        while data := self.sock.recv(1 << 20):
+            received += data
+            offset = 0
+            for kind, channel, begin, end in frames(received):
+                offset = end + 1
+                self._answer(kind, channel, received[begin:end])
+            del received[:offset]
+            self._flush()
+
+    def _answer(self, kind: int, channel: int, payload: bytearray) -> None:
+        if kind == METHOD:
+            self._answer_method(struct.unpack_from('>HH', payload), channel, payload)
+        elif kind == BODY and self.script.window:
+            self._count_publish(channel)
+
+    def _answer_method(self, sig: Sig, channel: int, payload: bytearray) -> None:
+        if sig == OPEN:
+            self.script = Script.decode(virtual_host(payload))
+        if sig == GET:
+            self.replies += got(SAMPLES[self.script.sample], channel)
+        self.replies += reply(sig, channel)
+        if sig == CHANNEL_OPEN and self.script.sink:
+            self._flush()
+            self._sink()
+        elif sig == CONSUME:
+            self._flush()
+            threading.Thread(target=self._deliver, args=(channel,), daemon=True).start()
+            self._sink()
+
+    def _count_publish(self, channel: int) -> None:
+        # Each sample that is confirmed has a body of one frame.
+        self.published += 1
+        if self.published - self.confirmed == self.script.window:
+            self.replies += acks(self.confirmed + 1, self.script.window, channel)
+            self.confirmed = self.published
+
+    def _flush(self) -> None:
+        if self.replies:
+            self.sock.sendall(self.replies)
+            self.replies.clear()
+
+    def _sink(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
+        buffer = bytearray(1 << 20)
+        while self.sock.recv_into(buffer):
+            pass
+
+    def _deliver(self, channel: int) -> None:
+        deliveries = Deliveries(SAMPLES[self.script.sample], channel, self.script.limit)
+        first = 1
+        with suppress(OSError):
+            while True:
+                deliveries.number(first)
+                self.sock.sendall(deliveries.block)
+                first += deliveries.count
+                if self.script.limit:
+                    return
+
+
+def start() -> commands.Connection.Start:
+    server = {'product': 'RabbitMQ', 'version': '4.0.0', 'capabilities': CAPABILITIES}
+    return commands.Connection.Start(0, 9, server, 'PLAIN AMQPLAIN', 'en_US')
+
+
+def virtual_host(payload: bytearray) -> str:
+    """Of connection.open, whose first argument it is."""
+    return payload[5 : 5 + payload[4]].decode()
+
+
+def frames(received: bytearray) -> Any:
+    """Each whole frame: its type, its channel, and where its payload begins and ends."""
+    offset = 0
+    while len(received) - offset >= FRAME.size:
+        kind, channel, size = FRAME.unpack_from(received, offset)
+        begin = offset + FRAME.size
+        offset = begin + size + 1
+        if len(received) < offset:
+            return
+        yield kind, channel, begin, offset - 1
+
+
+def serve() -> None:
+    """Serve until the standard input ends, as it does with the process that started this one."""
+    with socket.create_server((HOST, 0), backlog=512) as listener:
+        print(listener.getsockname()[1], flush=True)
+        threading.Thread(target=_accept, args=(listener,), daemon=True).start()
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+
+def _accept(listener: socket.socket) -> None:
+    while True:
+        Session(listener.accept()[0]).start()
+
+
+class PeerProcess:
+    """The peer, started and stopped: a context manager."""
+
+    def __enter__(self) -> PeerProcess:
+        command = [sys.executable, '-m', 't.benchmarks.peer']
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.communicate(timeout=10)
+
+
+if __name__ == '__main__':
+    serve()

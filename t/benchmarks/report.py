@@ -1,0 +1,207 @@
+"""From the figures of all rounds to a table with the goals beside them.
+
+A figure is the median of the rounds. A ratio is the median of each round's ratio: what the machine
+did besides in that round weighs on both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from t.benchmarks.contestants import BASELINE, CONTESTANTS
+from t.benchmarks.workloads import WORKLOADS, Goal, Workload
+
+COMPILED, PURE = 'compiled', 'pure'
+UNITS = {
+    'cpu': 'µs',
+    'calls': '',
+    'peak': 'MiB',
+    'channels': 'KiB',
+    'connections': 'KiB',
+    'import': 'ms',
+}
+PEER, BROKER = 'peer', 'broker'
+TITLES = {PEER: 'Against the scripted peer', BROKER: 'Against RabbitMQ'}
+SHORT = ' ✗'
+NOTHING = '–'
+
+
+class Report:
+    """What was measured, on which machine; may be saved and loaded."""
+
+    def __init__(self, about: dict[str, Any], results: Iterable[dict[str, Any]] = ()) -> None:
+        self.about = about
+        self.results = list(results)
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        data = json.loads(path.read_text())
+        return cls(data['about'], data['results'])
+
+    def save(self, path: Path) -> None:
+        data = {'about': self.about, 'results': self.results}
+        path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + '\n')
+
+    def add(self, where: str, workload: str, contestant: str, number: int, result: Any) -> None:
+        place = {'where': where, 'workload': workload, 'contestant': contestant, 'round': number}
+        self.results.append({**place, **result})
+
+    # -- figures
+
+    def rounds(
+        self, workload: str, contestant: str, where: str = PEER, name: str = 'figure'
+    ) -> list[float]:
+        return [
+            result[name]
+            for result in self.results
+            if (result['where'], result['workload'], result['contestant'])
+            == (where, workload, contestant)
+            and name in result
+        ]
+
+    def figure(
+        self, workload: str, contestant: str, where: str = PEER, name: str = 'figure'
+    ) -> float | None:
+        rounds = self.rounds(workload, contestant, where, name)
+        return statistics.median(rounds) if rounds else None
+
+    def ratio(self, workload: Workload, contestant: str, where: str = PEER) -> float | None:
+        """How many times less it takes than py-amqp."""
+        mine = self.rounds(workload.key, contestant, where)
+        other = self.rounds(workload.baseline or workload.key, BASELINE, where)
+        pairs = [theirs / own for own, theirs in zip(mine, other, strict=False) if own > 0]
+        return statistics.median(pairs) if pairs else None
+
+    def falls_short(self, workload: Workload, contestant: str, where: str = PEER) -> bool:
+        """Whether there is a goal for this contestant, and it's missed."""
+        goal = goal_of(workload, contestant)
+        if goal is None:
+            return False
+        reached = (
+            self.ratio(workload, contestant, where)
+            if goal.is_ratio
+            else self.figure(workload.key, contestant, where)
+        )
+        return reached is not None and not goal.met(reached)
+
+    # -- the table
+
+    def contestants(self, where: str = PEER) -> list[str]:
+        seen = {result['contestant'] for result in self.results if result['where'] == where}
+        return [key for key in CONTESTANTS if key in seen]
+
+    def workloads(self, where: str = PEER) -> list[Workload]:
+        seen = {result['workload'] for result in self.results if result['where'] == where}
+        return [workload for key, workload in WORKLOADS.items() if key in seen]
+
+    def markdown(self) -> str:
+        tables = [
+            f'### {TITLES[where]}\n\n{self._table(where)}'
+            for where in (PEER, BROKER)
+            if self.workloads(where)
+        ]
+        return '\n\n'.join((self._heading(), *tables)) + '\n'
+
+    def _heading(self) -> str:
+        about = self.about
+        clients = ', '.join(
+            f'{CONTESTANTS[key].title} ({each["version"]}, {each["build"]})'
+            for key, each in about['contestants'].items()
+        )
+        notes = ''.join(f'\n\n{note}' for note in about.get('notes', ()))
+        return (
+            f'{about["date"]}: {about["cpu"]}, {about["cores"]} cores, {about["system"]}, '
+            f'{about["python"]}. {clients}.\n\n'
+            'Nx: so many times less than py-amqp from its wheel, CPU time of a message. '
+            f'{SHORT.strip()}: short of the goal.{notes}'
+        )
+
+    def _table(self, where: str) -> str:
+        keys = self.contestants(where)
+        with_goals = where == PEER
+        head = ['workload']
+        if with_goals:
+            head.append('goal')
+        head += [CONTESTANTS[key].title for key in keys if key != BASELINE]
+        head += [f'µs: {CONTESTANTS[key].title}' for key in keys]
+        head += [f'messages/s: {CONTESTANTS[key].title}' for key in keys]
+        lines = [row(head), row(['---'] + ['---:'] * (len(head) - 1))]
+        for workload in self.workloads(where):
+            cells = [workload.title]
+            if with_goals:
+                cells.append(self._goals(workload))
+            cells += [self._reached(workload, key, where) for key in keys if key != BASELINE]
+            cells += [self._amount(workload, key, where) for key in keys]
+            cells += [self._rate(workload, key, where) for key in keys]
+            lines.append(row(cells))
+        return '\n'.join(lines)
+
+    def _goals(self, workload: Workload) -> str:
+        goals = [str(workload.goal)] if workload.goal else []
+        if workload.pure_goal:
+            goals.append(f'pure {workload.pure_goal}')
+        return ', '.join(goals) or NOTHING
+
+    def _reached(self, workload: Workload, contestant: str, where: str) -> str:
+        goal = workload.goal
+        mark = SHORT if where == PEER and self.falls_short(workload, contestant, where) else ''
+        if goal is not None and not goal.is_ratio:
+            return self._amount(workload, contestant, where) + mark
+        ratio = self.ratio(workload, contestant, where)
+        return NOTHING if ratio is None else f'{significant(ratio)}x{mark}'
+
+    def _amount(self, workload: Workload, contestant: str, where: str) -> str:
+        figure = self.figure(workload.key, contestant, where)
+        if figure is None:
+            return NOTHING
+        unit = UNITS[workload.kind]
+        return (
+            f'{significant(figure)} {unit}'.rstrip()
+            if workload.kind != 'cpu'
+            else significant(figure)
+        )
+
+    def _rate(self, workload: Workload, contestant: str, where: str) -> str:
+        rate = self.figure(workload.key, contestant, where, 'rate')
+        return NOTHING if rate is None else f'{float(significant(rate)):,.0f}'
+
+
+def goal_of(workload: Workload, contestant: str) -> Goal | None:
+    return {COMPILED: workload.goal, PURE: workload.pure_goal}.get(contestant)
+
+
+def row(cells: Iterable[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """With so many digits that count, and no exponent."""
+    if not number:
+        return '0'
+    text = f'{float(f"{number:.{digits}g}"):f}'
+    return text.rstrip('0').rstrip('.')
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on. No names."""
+    return {
+        'cpu': cpu_model(),
+        'cores': os.cpu_count(),
+        'system': f'{platform.system()} {platform.release()}',
+        'python': f'{platform.python_implementation()} {platform.python_version()}',
+    }
+
+
+def cpu_model() -> str:
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.machine()
