@@ -18,12 +18,13 @@ class ChannelRegistry:
     :param channel_max: the highest number.
     """
 
-    __slots__ = ('_lock', 'channels', 'ids')
+    __slots__ = ('_crossed', '_lock', 'channels', 'ids')
 
     def __init__(self, channel_max: int) -> None:
         #: By number; 0 is the connection.
         self.channels: dict[int, Any] = {}
         self.ids = ChannelIds(channel_max)
+        self._crossed: set[int] = set()
         self._lock = threading.Lock()
 
     def renew_lock(self) -> None:
@@ -74,6 +75,26 @@ class ChannelRegistry:
         """The broker has let go of a number."""
         with self._lock:
             self.ids.release(channel_id)
+
+    def note_crossing(self, channel_id: int) -> None:
+        """Both sides have closed a number's channel: a close-ok for ours may come, or none.
+
+        RabbitMQ answers a close of ours that it reads after it sent its own,
+        but not one that its channel, ended by an error, has left unread.
+        """
+        with self._lock:
+            self._crossed.add(channel_id)
+
+    def settle_crossing(self, channel_id: int) -> bool:
+        """The next method has come on a number; whether a close-ok is no surprise.
+
+        It can't come later: the broker sends it before it reads our close-ok,
+        and so before it opens the next channel of that number.
+        """
+        with self._lock:
+            crossed = channel_id in self._crossed
+            self._crossed.discard(channel_id)
+            return crossed
 
     def clear(self) -> None:
         """Forget all channels: the connection is lost."""

@@ -431,10 +431,14 @@ class Connection(SingleUseConnection):
 
     def _on_stray_method(self, channel_id: int, method_sig: MethodSig) -> None:
         """A method for a channel that is no more, or never was."""
+        if self._registry.settle_crossing(channel_id) and method_sig == spec.Channel.CloseOk:
+            return
         if not self._registry.is_resting(channel_id):
             raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
-        if method_sig == spec.Channel.Close:
+        if method_sig == spec.Channel.Close:  # it may never answer ours then
+            self._registry.note_crossing(channel_id)
             self._answer(channel_id, spec.Channel.CloseOk, b'')
+            self._registry.release(channel_id)
         elif method_sig == spec.Channel.CloseOk:
             self._registry.release(channel_id)
 

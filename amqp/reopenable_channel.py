@@ -182,12 +182,18 @@ class ReopenableChannel(AbstractChannel):
         if not self._send_lock.acquire(timeout=ANSWER_PATIENCE):
             raise RecoverableConnectionError("the broker doesn't take what is being sent")
         try:
-            state = self._state.advance(ChannelEvent.RECV_CLOSE)
+            was_closing = self.is_closing
+            connection = self.connection
+            if was_closing and connection is not None:
+                connection._registry.note_crossing(self.channel_id)
+            # Sent before the state changes, for then the number may be used again.
             self._answer(spec.Channel.CloseOk)
+            self._state.advance(ChannelEvent.RECV_CLOSE)
         finally:
             self._send_lock.release()
-        if state is ChannelState.CLOSING:
-            self._unreported = error  # for our `close`, which still awaits its close-ok
+        if was_closing:
+            self._unreported = error  # for our `close`, which ends here
+            self._resolve_reply(spec.Channel.CloseOk, ())
         elif not self._lose_state(error):
             self._unreported = error
             self._connection_events.add_report(self, self._report_close)
@@ -294,6 +300,8 @@ class ReopenableChannel(AbstractChannel):
         state = self._state.state
         if state is ChannelState.CLOSING and method_sig not in CLOSING_METHODS:
             return
+        if state not in (ChannelState.OPEN, ChannelState.CLOSING) and self._is_stray(method_sig):
+            return
         if state is ChannelState.CLOSED:
             return  # collected while the method waited to be dispatched
         opening = state is ChannelState.OPENING and method_sig in OPENING_METHODS
@@ -302,7 +310,18 @@ class ReopenableChannel(AbstractChannel):
         try:
             super().dispatch_method(method_sig, payload, content)
         except IllegalTransition as exc:
+            if exc.state is ChannelState.CLOSED:
+                return  # collected by another thread in between
             raise UnexpectedFrame(f'channel {self.channel_id}: {exc}', method_sig) from exc
+
+    def _is_stray(self, sig: MethodSig) -> bool:
+        """Whether this is the close-ok of the number's last channel, closed by both sides."""
+        connection = self.connection
+        return (
+            connection is not None
+            and connection._registry.settle_crossing(self.channel_id)
+            and sig == spec.Channel.CloseOk
+        )
 
     def _answer(self, sig: MethodSig, argsig: str = '', args: tuple[Any, ...] = ()) -> None:
         """Reply to a method of the broker, unless the channel has been collected meanwhile."""

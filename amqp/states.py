@@ -109,8 +109,8 @@ CHANNEL_TRANSITIONS = {
     (ChannelState.REOPENABLE, ChannelEvent.SEND_OPEN): ChannelState.OPENING,
     (ChannelState.REOPENABLE, ChannelEvent.SEND_CLOSE): ChannelState.CLOSED,
     (ChannelState.NEW, ChannelEvent.SEND_CLOSE): ChannelState.CLOSED,
-    # Both sides may close at once: our close is still answered with close-ok.
-    (ChannelState.CLOSING, ChannelEvent.RECV_CLOSE): ChannelState.CLOSING,
+    # Both sides may close at once: theirs ends it, for ours may never be answered.
+    (ChannelState.CLOSING, ChannelEvent.RECV_CLOSE): ChannelState.CLOSED,
     # A request whose reply never came leaves the channel under a fresh id.
     (ChannelState.OPENING, ChannelEvent.RPC_TIMEOUT): ChannelState.REOPENABLE,
     (ChannelState.OPEN, ChannelEvent.RPC_TIMEOUT): ChannelState.REOPENABLE,

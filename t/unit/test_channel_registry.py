@@ -40,6 +40,14 @@ def test_a_number_of_ones_own(registry):
     assert [registry.allocate(), registry.allocate()] == [1, 3]
 
 
+def test_closes_that_cross(registry):
+    assert not registry.settle_crossing(1)
+    registry.note_crossing(1)
+    assert not registry.settle_crossing(2)
+    assert registry.settle_crossing(1)
+    assert not registry.settle_crossing(1)  # one close-ok, not two
+
+
 def test_a_channel_that_is_let_go_of(registry):
     channel = Channel(registry, registry.allocate())
     registry.forget(channel, reuse_id=True)

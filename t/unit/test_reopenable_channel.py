@@ -227,17 +227,92 @@ def test_two_threads_close(peer, connect):
     assert len(wire.seen(commands.Channel.Close)) == 1
 
 
-def test_both_sides_close_at_once(peer, connect):
+@pytest.mark.parametrize('answered', [True, False])
+def test_both_sides_close_at_once(peer, connect, answered):
+    """RabbitMQ leaves our close unread where the channel's error comes before it."""
+
     def cross(wire, number, _):
         wire.send(number, CLOSE)
-        wire.send(number, commands.Channel.CloseOk())
+        if answered:
+            wire.send(number, commands.Channel.CloseOk())
 
-    channel = scripted(peer, connect, on={commands.Channel.Close: cross})
-    connection = channel.connection
+    peer.serve(on={commands.Channel.Close: cross}, handshake={'channel_max': 1})
+    connection = connect()
+    channel = connection.channel()
     with pytest.raises(amqp.NotFound):
         channel.close()
     peer.wire().seen(commands.Channel.CloseOk)
     assert connection.channel().queue_declare('q').queue == 'q'
+    assert not connection._registry.settle_crossing(1)
+
+
+def test_a_late_close_ok_while_nobody_has_the_number(peer, connect):
+    peer.serve(
+        on={commands.Channel.Close: lambda wire, number, _: wire.send(number, CLOSE)},
+        handshake={'channel_max': 1},
+    )
+    connection = connect()
+    with pytest.raises(amqp.NotFound):
+        connection.channel().close()
+    wire = peer.wire()
+    wire.send(1, commands.Channel.CloseOk())
+    assert connection.blocking_read(timeout=5)
+    wire.send(1, commands.Channel.CloseOk())
+    with pytest.raises(amqp.ChannelNotOpen):
+        connection.blocking_read(timeout=5)
+
+
+@pytest.mark.parametrize('state', [ChannelState.NEW, ChannelState.OPENING, ChannelState.CLOSED])
+def test_a_late_close_ok_while_the_number_has_another_channel(channel, wire, state):
+    connection = channel.connection
+    for _ in range(2):
+        connection._registry.note_crossing(1)
+        channel._state.state = state
+        wire.send(1, commands.Channel.CloseOk())
+        connection.blocking_read(timeout=5)
+    assert not connection._registry.settle_crossing(1)
+    assert connection.is_alive()
+
+
+def test_a_close_ok_that_nothing_explains(channel, wire):
+    """The next method on a number settles it: no close-ok of the last channel can follow."""
+    connection = channel.connection
+    connection._registry.note_crossing(1)
+    channel._state.state = ChannelState.OPENING
+    wire.send(1, commands.Channel.OpenOk(), commands.Channel.CloseOk())
+    with pytest.raises(amqp.UnexpectedFrame, match='close-ok is not possible while open'):
+        drain(connection, 2)
+
+
+def test_closes_that_cross_on_a_number_that_rests(peer, connect):
+    channel = scripted(
+        peer, connect, mute=[commands.Queue.Purge, commands.Channel.Close], rpc_timeout=0.05
+    )
+    connection = channel.connection
+    with pytest.raises(amqp.RPCTimeout):
+        channel.queue_purge('q')
+    peer.wire().send(1, CLOSE)
+    connection.blocking_read(timeout=5)
+    assert 1 not in connection._registry.ids
+    peer.wire().send(1, commands.Channel.CloseOk())
+    connection.blocking_read(timeout=5)
+    assert connection.is_alive()
+
+
+def test_collected_while_the_close_of_the_broker_is_answered(channel, wire):
+    """By another thread, say: it is no breach of the protocol."""
+    connection = channel.connection
+    write = connection.frame_writer
+
+    def collect(*args):
+        write(*args)
+        channel.collect()
+
+    connection.frame_writer = collect
+    wire.send(1, CLOSE)
+    assert connection.blocking_read(timeout=5)
+    assert wire.seen(commands.Channel.CloseOk)
+    assert connection.is_alive()
 
 
 def test_nothing_else_is_acted_upon_while_closing(peer, connect):

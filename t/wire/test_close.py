@@ -136,6 +136,68 @@ def test_channel_error_of_a_publish_shows_at_close(peer, connect):
     assert connection.channel().queue_declare('q').queue == 'q'
 
 
+NOT_FOUND = commands.Channel.Close(404, 'NOT_FOUND - no exchange', 60, 40)
+
+
+@pytest.mark.parametrize(
+    'when', ['never', 'before our close-ok', 'behind it', 'before open-ok', 'behind open-ok']
+)
+def test_close_ok_of_closes_that_cross(peer, connect, when):
+    """A channel that an error has ended leaves our close unread, or it doesn't."""
+    close_ok = commands.Channel.CloseOk()
+
+    @peer.script
+    def _(p):
+        p.handshake(channel_max=1)
+        p.expect(commands.Channel.Open, 1)
+        p.send(1, commands.Channel.OpenOk())
+        p.expect(commands.Channel.Close, 1)
+        p.send(1, NOT_FOUND)
+        if when == 'before our close-ok':
+            p.send(1, close_ok)
+        p.expect(commands.Channel.CloseOk, 1)
+        if when == 'behind it':
+            p.send(1, close_ok)
+        p.expect(commands.Channel.Open, 1)
+        if when == 'before open-ok':
+            p.send(1, close_ok)
+        p.send(1, commands.Channel.OpenOk())
+        if when == 'behind open-ok':
+            p.send(1, close_ok)
+        p.serve()
+
+    connection = connect()
+    with ends_within(SOON), pytest.raises(amqp.NotFound, match='no exchange'):
+        connection.channel().close()
+    channel = connection.channel()
+    assert channel.channel_id == 1
+    if when == 'behind open-ok':  # nothing explains it then
+        with pytest.raises(amqp.UnexpectedFrame, match='close-ok is not possible while open'):
+            channel.queue_purge('q')
+    else:
+        assert channel.queue_purge('q') == 0
+        assert connection.is_alive()
+
+
+def test_a_second_close_ok_is_one_too_many(peer, connect):
+    """Of the two that come for one close, only the first can be the broker's."""
+
+    @peer.script
+    def _(p):
+        p.handshake()
+        p.expect(commands.Channel.Open, 1)
+        p.send(1, commands.Channel.OpenOk())
+        p.expect(commands.Channel.Close, 1)
+        p.send(1, NOT_FOUND, commands.Channel.CloseOk(), commands.Channel.CloseOk())
+        p.until_eof()
+
+    connection = connect()
+    with pytest.raises(amqp.NotFound):
+        connection.channel().close()
+    with pytest.raises(amqp.ChannelNotOpen, match='channel 1 is not open'):
+        drain_until(connection, lambda: False)
+
+
 def test_channel_close_races_ours_first(peer, connect):
     """The peer answers our close before it has read our close-ok to its own."""
 
