@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from .body_buffer import BodyBuffer
 from .exceptions import FrameError
 from .spec import (
     FRAME_BODY,
@@ -24,11 +25,17 @@ __all__ = ('ReadBuffer',)
 
 #: What one receive can take in: several hundred small messages.
 CAPACITY = 64 * 1024
+#: What a connection keeps that has nothing to read.
+IDLE_CAPACITY = 4 * 1024
+#: From here on a body frame is received straight into its body.
+DIRECT_SIZE = 8 * 1024
 
 HEADER_SIZE = 7
 FRAME_TYPES = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
 
 _header = Struct('>BHI')
+
+Payload = bytes | memoryview
 
 
 class ReadBuffer:
@@ -43,142 +50,184 @@ class ReadBuffer:
     """
 
     __slots__ = (
-        '_data',
-        '_end',
-        '_large',
-        '_large_header',
-        '_received',
-        '_start',
+        '_awaited',
+        '_awaited_filled',
+        '_awaited_header',
+        '_body',
+        '_full',
+        'bodies',
+        'data',
+        'end',
         'frame_max',
         'frames_read',
+        'start',
     )
 
     def __init__(self, frame_max: int) -> None:
         self.frame_max = frame_max
         #: How many frames have been handed out.
         self.frames_read = 0
-        self._data = bytearray(CAPACITY)
-        self._start = 0
-        self._end = 0
-        # A frame that exceeds the buffer gets memory of its own, so that its
-        # bytes are received straight into place.
-        self._large: bytearray | None = None
-        self._large_header = (0, 0)
-        self._received = 0
+        #: Bodies in the making by channel, to receive what is to come into.
+        self.bodies: dict[int, BodyBuffer] = {}
+        #: What has been received and not handed out: ``data[start:end]``.
+        self.data = bytearray(IDLE_CAPACITY)
+        self.start = 0
+        self.end = 0
+        # Whether the last receive left no room.
+        self._full = False
+        # The payload of a large frame that isn't whole, so that its octets are
+        # received straight into place; and the body that it is a piece of.
+        self._awaited: memoryview | None = None
+        self._awaited_header = (0, 0)
+        self._awaited_filled = 0
+        self._body: BodyBuffer | None = None
 
     def __bool__(self) -> bool:
-        return self._end > self._start or self._large is not None
+        return self.end > self.start or self._awaited is not None
 
-    def next_frame(self) -> tuple[int, int, bytes] | None:
+    def next_frame(self) -> tuple[int, int, Payload] | None:
         """The next whole frame as (type, channel, payload), if there is one.
 
-        Raises `FrameError` for what can be no frame.
+        The payload of one that went into one of ``bodies`` is its `room`
+        there. Raises `FrameError` for what can be no frame.
         """
-        if self._large is not None:
-            return self._finish_large()
-        start, available = self._start, self._end - self._start
-        if available < HEADER_SIZE:
+        if self._awaited is not None:
+            return self._finish_awaited(self._awaited)
+        data, start = self.data, self.start
+        if self.end - start < HEADER_SIZE:
             return None
-        frame_type, channel, size = _header.unpack_from(self._data, start)
-        self._check_header(frame_type, channel, size)
-        end = start + HEADER_SIZE + size
-        if available < size + FRAME_OVERHEAD:
-            if size + FRAME_OVERHEAD > CAPACITY:
-                self._begin_large(frame_type, channel, size)
+        frame_type, channel, size = _header.unpack_from(data, start)
+        if frame_type not in FRAME_TYPES or size + FRAME_OVERHEAD > self.frame_max:
+            raise self._header_error(frame_type, channel, size)
+        start += HEADER_SIZE
+        end = start + size
+        if end >= self.end:
+            self._await_rest(frame_type, channel, size)
             return None
-        self._check_end(self._data[end], frame_type, channel)
-        payload = bytes(memoryview(self._data)[start + HEADER_SIZE : end])
-        self.frames_read += 1
-        self._start = end + 1
-        if self._start == self._end:
-            self._start = self._end = 0
+        if data[end] != FRAME_END:
+            raise _end_error(data[end], frame_type, channel)
+        payload = bytes(memoryview(data)[start:end])
+        self.hand_out(end + 1, 1)
         return frame_type, channel, payload
+
+    def hand_out(self, start: int, frames: int) -> None:
+        """So many frames have been taken; the next one begins at *start*."""
+        self.frames_read += frames
+        if start == self.end:
+            self.start = self.end = 0
+        else:
+            self.start = start
 
     def has_frame(self) -> bool:
         """Whether `next_frame` has something to say: a frame, or an error."""
-        if self._large is not None:
-            return self._received == len(self._large)
-        available = self._end - self._start
+        available = self.end - self.start
+        if self._awaited is not None:
+            return available > 0 and self._awaited_filled == len(self._awaited)
         if available < HEADER_SIZE:
             return False
-        frame_type, _, size = _header.unpack_from(self._data, self._start)
+        frame_type, _, size = _header.unpack_from(self.data, self.start)
         return (
             available >= size + FRAME_OVERHEAD
             or frame_type not in FRAME_TYPES
             or size + FRAME_OVERHEAD > self.frame_max
         )
 
-    def space(self, greedy: bool) -> memoryview:
-        """Where the next bytes go, to be filled from its start.
-
-        Ask for a frame first. *greedy* offers all the room there is;
-        otherwise only what the frame at hand still lacks, so that the frames
-        behind it stay with the kernel, where an event loop sees them.
-        """
-        if self._large is not None:
-            return memoryview(self._large)[self._received :]
-        missing = self._missing()
-        if self._end + missing > CAPACITY or (greedy and self._start):
-            self._move_to_front()
-        end = CAPACITY if greedy else self._end + missing
-        return memoryview(self._data)[self._end : end]
+    def space(self) -> memoryview:
+        """Where the next bytes go, to be filled from its start. Ask for a frame first."""
+        awaited = self._awaited
+        if awaited is not None and self._awaited_filled < len(awaited):
+            return awaited[self._awaited_filled :]
+        if self.start or self._full:
+            self._move(CAPACITY if self._full else len(self.data))
+        room = memoryview(self.data)[self.end :]
+        # Of a body that goes on, just the next header: what follows that has
+        # its place elsewhere.
+        return room[: FRAME_OVERHEAD - self.end] if self._is_amid_body() else room
 
     def reads_ahead(self) -> bool:
-        """Whether a greedy `space` has room for more than the frame at hand."""
-        return self._large is None
+        """Whether `space` takes more than the frame at hand."""
+        awaited = self._awaited
+        return awaited is None or (
+            self._awaited_filled == len(awaited) and not self._is_amid_body()
+        )
 
     def received(self, count: int) -> None:
         """So many bytes have been written into `space`."""
-        if self._large is not None:
-            self._received += count
+        awaited = self._awaited
+        if awaited is not None and self._awaited_filled < len(awaited):
+            self._awaited_filled += count
         else:
-            self._end += count
+            self.end += count
+            self._full = self.end == len(self.data)
 
-    def _missing(self) -> int:
-        available = self._end - self._start
-        if available < HEADER_SIZE:
-            return HEADER_SIZE - available
-        size: int = _header.unpack_from(self._data, self._start)[2]
-        return size + FRAME_OVERHEAD - available
+    def shrink(self) -> None:
+        """Give memory back, if nothing is held: it may be long until more comes."""
+        if not self and len(self.data) > IDLE_CAPACITY:
+            self.data = bytearray(IDLE_CAPACITY)
 
-    def _move_to_front(self) -> None:
-        waiting = self._data[self._start : self._end]
-        self._data[: len(waiting)] = waiting
-        self._start, self._end = 0, len(waiting)
+    def _move(self, capacity: int) -> None:
+        """Have what is held begin in front."""
+        held = self.data[self.start : self.end]
+        if capacity != len(self.data):
+            self.data = bytearray(capacity)
+        self.data[: len(held)] = held
+        self.start, self.end = 0, len(held)
+        self._full = False
 
-    def _begin_large(self, frame_type: int, channel: int, size: int) -> None:
-        large = bytearray(size + 1)
-        begun = self._data[self._start + HEADER_SIZE : self._end]
-        large[: len(begun)] = begun
-        self._large, self._received = large, len(begun)
-        self._large_header = (frame_type, channel)
-        self._start = self._end = 0
+    def _is_amid_body(self) -> bool:
+        body = self._body
+        return (
+            body is not None
+            and self._awaited is not None
+            and body.received + len(self._awaited) < body.size
+        )
 
-    def _finish_large(self) -> tuple[int, int, bytes] | None:
-        large = self._large
-        assert large is not None
-        if self._received < len(large):
+    def _await_rest(self, frame_type: int, channel: int, size: int) -> None:
+        """The frame at hand isn't whole: make room for it."""
+        body = self.bodies.get(channel) if frame_type == FRAME_BODY else None
+        if body is not None and (size < DIRECT_SIZE or body.received + size > body.size):
+            body = None
+        if body is not None:
+            awaited = body.room(size)
+        elif size + FRAME_OVERHEAD > CAPACITY:
+            awaited = memoryview(bytearray(size))
+        else:
+            if size + FRAME_OVERHEAD > len(self.data):
+                self._move(CAPACITY)
+            return
+        begun = self.data[self.start + HEADER_SIZE : self.end]
+        awaited[: len(begun)] = begun
+        self._awaited, self._body = awaited, body
+        self._awaited_header = (frame_type, channel)
+        self._awaited_filled = len(begun)
+        self.start = self.end = 0
+        if body is not None:
+            self.shrink()
+
+    def _finish_awaited(self, awaited: memoryview) -> tuple[int, int, Payload] | None:
+        if self._awaited_filled < len(awaited) or self.start == self.end:
             return None
-        frame_type, channel = self._large_header
-        self._check_end(large[-1], frame_type, channel)
-        self.frames_read += 1
-        self._large = None
-        return frame_type, channel, bytes(memoryview(large)[:-1])
+        frame_type, channel = self._awaited_header
+        if self.data[self.start] != FRAME_END:
+            raise _end_error(self.data[self.start], frame_type, channel)
+        payload = awaited if self._body is not None else bytes(awaited)
+        self._awaited = self._body = None
+        self.hand_out(self.start + 1, 1)
+        return frame_type, channel, payload
 
-    def _check_header(self, frame_type: int, channel: int, size: int) -> None:
+    def _header_error(self, frame_type: int, channel: int, size: int) -> FrameError:
+        if frame_type == PROTOCOL_HEADER[0]:  # specification 4.2.2
+            return FrameError("the peer doesn't speak AMQP 0-9-1: it answered with a header")
         if frame_type not in FRAME_TYPES:
-            if frame_type == PROTOCOL_HEADER[0]:  # specification 4.2.2
-                raise FrameError("the peer doesn't speak AMQP 0-9-1: it answered with a header")
-            raise FrameError(f'frame of unknown type {frame_type} on channel {channel}')
-        if size + FRAME_OVERHEAD > self.frame_max:
-            raise FrameError(
-                f'frame of {size + FRAME_OVERHEAD} octets on channel {channel}: '
-                f'frame_max is {self.frame_max}'
-            )
+            return FrameError(f'frame of unknown type {frame_type} on channel {channel}')
+        return FrameError(
+            f'frame of {size + FRAME_OVERHEAD} octets on channel {channel}: '
+            f'frame_max is {self.frame_max}'
+        )
 
-    def _check_end(self, octet: int, frame_type: int, channel: int) -> None:
-        if octet != FRAME_END:
-            raise FrameError(
-                f'frame of type {frame_type} on channel {channel} '
-                f'ends in octet 0x{octet:02x}, not in 0x{FRAME_END:02x}'
-            )
+
+def _end_error(octet: int, frame_type: int, channel: int) -> FrameError:
+    return FrameError(
+        f'frame of type {frame_type} on channel {channel} '
+        f'ends in octet 0x{octet:02x}, not in 0x{FRAME_END:02x}'
+    )
