@@ -380,12 +380,12 @@ class _AbstractTransport:
             sock = self._usable_socket()
             if self._borrowed:
                 self._return_borrowed(sock)
-            space = buffer.space(greedy)
+            space = buffer.space()
             # An exception that falls between the system call and the count of
             # its octets (a signal handler's) puts the stream out of step.
             in_doubt = True
             try:
-                if greedy and buffer.reads_ahead():
+                if buffer.reads_ahead():
                     count = self._borrow_into(sock, space)
                 else:
                     count = self._recv_into(sock, space)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from struct import Struct
 from typing import Any, ClassVar
 
 from .exceptions import EncodeError
-from .serialization import GenericContent
+from .content import GenericContent
+from .serialization import loads
 
 __all__ = ('Message',)
+
+METHOD_ID_SIZE = 4
+
+#: What ``delivery_info`` says of a delivery: the arguments of basic.deliver.
+DELIVERY_INFO = ('consumer_tag', 'delivery_tag', 'redelivered', 'exchange', 'routing_key')
+
+_longlong = Struct('>Q')
 
 
 class Message(GenericContent):
@@ -45,7 +54,7 @@ class Message(GenericContent):
         ('cluster_id', 's'),
     ]
 
-    __slots__ = ('body', 'channel', 'delivery_info')
+    __slots__ = ('_body', '_delivery_info', '_is_delivered', '_is_text', 'channel')
 
     def __init__(
         self,
@@ -57,12 +66,40 @@ class Message(GenericContent):
         **properties: Any,
     ) -> None:
         super().__init__(frame_method, frame_args, **properties)
-        self.body: Any = body
+        self._body: Any = body
+        # Whether the body is to become a str, if it can.
+        self._is_text = False
+        self._delivery_info: dict[str, Any] | None = None
+        # Whether `frame_args` are those of basic.deliver, and have been checked.
+        self._is_delivered = False
         self.channel: Any = channel
-        #: Of a received message: consumer_tag, delivery_tag, redelivered,
-        #: exchange, routing_key (message_count instead of the first for one
-        #: that was fetched by basic_get).
-        self.delivery_info: dict[str, Any] | None = None
+
+    @property
+    def body(self) -> Any:
+        """The body; of a received message bytes, or a str where it says how to decode it."""
+        if self._is_text:
+            self._decode_text()
+        return self._body
+
+    @body.setter
+    def body(self, body: Any) -> None:
+        self._body = body
+        self._is_text = False
+
+    @property
+    def delivery_info(self) -> dict[str, Any] | None:
+        """Of a received message: consumer_tag, delivery_tag, redelivered, exchange, routing_key.
+
+        Of one that was fetched by basic_get, message_count instead of the first.
+        """
+        if self._delivery_info is None and self._is_delivered:
+            values = loads('sLbss', self.frame_args, METHOD_ID_SIZE)[0]
+            self._delivery_info = dict(zip(DELIVERY_INFO, values))
+        return self._delivery_info
+
+    @delivery_info.setter
+    def delivery_info(self, delivery_info: dict[str, Any] | None) -> None:
+        self._delivery_info = delivery_info
 
     @property
     def headers(self) -> dict[str, Any] | None:
@@ -73,7 +110,11 @@ class Message(GenericContent):
     @property
     def delivery_tag(self) -> int | None:
         """The number to acknowledge a received message by."""
-        return (self.delivery_info or {}).get('delivery_tag')
+        if self._delivery_info is None and self._is_delivered:
+            # Behind the consumer's tag, which has an octet of length.
+            args = self.frame_args
+            return _longlong.unpack_from(args, METHOD_ID_SIZE + 1 + args[METHOD_ID_SIZE])[0]
+        return (self._delivery_info or {}).get('delivery_tag')
 
     def encoded_body(self) -> bytes | memoryview:
         """The body as octets. Raises `EncodeError`."""
@@ -101,11 +142,14 @@ class Message(GenericContent):
 
         Where it doesn't, or is wrong about it, the body stays bytes.
         """
+        self._is_text = True
+
+    def _decode_text(self) -> None:
+        self._is_text = False
         encoding = self.properties.get('content_encoding')
-        if not encoding:
-            return
-        with suppress(LookupError, UnicodeError, TypeError):  # "binary", "gzip" are no text
-            self.body = self.body.decode(encoding, 'surrogatepass')
+        if encoding:
+            with suppress(LookupError, UnicodeError, TypeError):  # "binary", "gzip" are no text
+                self._body = self._body.decode(encoding, 'surrogatepass')
 
     def _body_complete(self, body: bytes) -> None:
-        self.body = body
+        self._body = body

@@ -372,6 +372,8 @@ class Connection(SingleUseConnection):
                 socket_settings=self.socket_settings,
             )
             self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
+            self._reader._buffer = self._transport._read_buffer
+            self._reader._inbound = self.on_inbound_frame.__self__
             self.frame_writer = self.frame_writer_cls(self, self._transport)
             self._transport.stall_timeout = self.rpc_timeout
             self._transport.connect(deadline)
@@ -457,6 +459,8 @@ class Connection(SingleUseConnection):
         TLS or a callback's own calls have read it, is then handled along.
         Thread-safe; callbacks run in the calling thread.
         """
+        if self._reader.deliver_next():
+            return
         transport = self._usable_transport()
         polls = timeout == 0
         self._events.note_drainer(polls)

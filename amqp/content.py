@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 
 from .body_buffer import BodyBuffer
 from .exceptions import FrameSyntaxError
-from .serialization import PROPERTY_CLASSES, encode_properties, take_properties
+from .serialization import (
+    PROPERTY_CLASSES,
+    decode_properties_basic,
+    encode_properties,
+    take_properties,
+)
 
 __all__ = ('GenericContent',)
 

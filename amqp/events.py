@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .thread_roles import CallbackThreads
+
 __all__ = ('EventQueue',)
 
 Event = tuple[Any, int, Callable[..., Any], tuple[Any, ...]]
@@ -31,17 +33,19 @@ class EventQueue:
     __slots__ = (
         '_callbacks',
         '_drainer',
+        '_drainer_ident',
         '_drainer_polls',
+        '_in_callback',
         '_inbound_thread',
         '_reports',
-        '_threads_in_callback',
     )
 
     def __init__(self) -> None:
         self._callbacks: deque[Event] = deque()
         self._reports: deque[Event] = deque()
         self._inbound_thread: int | None = None
-        self._threads_in_callback: set[int] = set()
+        self._in_callback = CallbackThreads()
+        self._drainer_ident = 0
         self._drainer: threading.Thread | None = None
         self._drainer_polls = False
 
@@ -100,15 +104,25 @@ class EventQueue:
         if event is None:
             return False
         _, _, callback, args = event
-        me = threading.get_ident()
-        nested = me in self._threads_in_callback
-        self._threads_in_callback.add(me)
+        self._run(callback,args)
+        return True
+
+    def run(self, callback: Callable[[Any], Any], argument: Any) -> None:
+        """Run a callback of one argument now, before what has been added."""
+        entered = self._in_callback.enter()
+        try:
+            callback(argument)
+        finally:
+            if entered:
+                self._in_callback.leave()
+
+    def _run(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        entered = self._in_callback.enter()
         try:
             callback(*args)
         finally:
-            if not nested:
-                self._threads_in_callback.discard(me)
-        return True
+            if entered:
+                self._in_callback.leave()
 
     def raise_next(self) -> bool:
         """Raise the next error; whether there was a report, for it may be out of date."""
@@ -143,9 +157,9 @@ class EventQueue:
         business. A thread that polls is no such thread: it waits on the
         socket, which says nothing of what has been read already.
         """
-        me = threading.get_ident()
-        if me in self._threads_in_callback:
+        if self._in_callback.has_me():
             return False
+        me = threading.get_ident()
         drainer = self._drainer
         return (
             drainer is None or drainer.ident == me or self._drainer_polls or not drainer.is_alive()

@@ -14,10 +14,12 @@ from contextlib import suppress
 from typing import Any
 
 from .abstract_transport import _AbstractTransport
+from .assembly import take_delivery
+from .consumers import Consumers
 from .deadline import Deadline
 from .events import EventQueue
 from .exceptions import AMQPError
-from .reader_role import ReaderRole
+from .thread_roles import ReaderRole
 
 __all__ = ('FATAL_ERRORS', 'FrameReader')
 
@@ -43,6 +45,12 @@ class FrameReader:
         self._events = events
         self._frames_taken = 0
         self._role = ReaderRole()
+        self._inbound = None
+        self._buffer = None
+        self.consumers = {}
+        self._last = None
+        self._last_id = 0
+        self.max_message_size = 1 << 29
 
     def renew_role(self) -> None:
         """In a forked child: the reader may be a thread that isn't there."""
@@ -76,6 +84,32 @@ class FrameReader:
             return True
         finally:
             self._role.step_down()
+
+    def deliver_next(self) -> bool:
+        """Run the callback of the delivery that the read buffer begins with; False if that won't do."""
+        buffer = self._buffer
+        if buffer is None or buffer.start == buffer.end or self._inbound.awaited or self._events.pending():
+            return False
+        if not self._role.try_take():
+            return False
+        try:
+            message = take_delivery(buffer, self.max_message_size)
+            if message is None:
+                return False
+            self._frames_taken = buffer.frames_read
+            if buffer.channel_id == self._last_id:
+                consumers = self._last
+            else:
+                consumers = self.consumers[buffer.channel_id]
+                self._last = consumers
+                self._last_id = buffer.channel_id
+            callback = consumers.callbacks.get(buffer.consumer_tag)
+            message.channel = consumers.channel
+            message._is_text = consumers.auto_decode
+        finally:
+            self._role.step_down()
+        self._events.run(callback, message)
+        return True
 
     def read_one(self, deadline: Deadline) -> bool:
         """Read one frame; whether it completed a method."""

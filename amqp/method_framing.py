@@ -62,10 +62,10 @@ def frame_handler(
     It raises `UnexpectedFrame`, `FrameError` or `FrameSyntaxError` where the
     peer breaks the grammar of content. One thread at a time.
     """
-    return _Inbound(connection, callback, content_methods).on_frame
+    return Inbound(connection, callback, content_methods).on_frame
 
 
-class _Inbound:
+class Inbound:
     """The content that each channel of a connection is in the middle of."""
 
     def __init__(
@@ -74,7 +74,7 @@ class _Inbound:
         self._connection = connection
         self._callback = callback
         self._content_methods = content_methods
-        self._awaited: dict[int, Message] = {}
+        self.awaited: dict[int, Message] = {}
 
     def on_frame(self, frame: tuple[int, int, bytes]) -> bool:
         frame_type, channel, payload = frame
@@ -92,18 +92,18 @@ class _Inbound:
         if len(payload) < 4:
             raise FrameSyntaxError(f'method frame of {len(payload)} octets on channel {channel}')
         method_sig = _method_id.unpack_from(payload)
-        if channel in self._awaited:
-            raise _broken_content(channel, self._awaited[channel], f'method {method_sig}')
+        if channel in self.awaited:
+            raise _broken_content(channel, self.awaited[channel], f'method {method_sig}')
         if method_sig not in self._content_methods:
             self._callback(channel, method_sig, payload, None)
             return True
         if channel == 0:
             raise UnexpectedFrame(f'content on channel 0 (method {method_sig})')
-        self._awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
+        self.awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
         return False
 
     def _on_header(self, channel: int, payload: bytes) -> bool:
-        message = self._awaited.get(channel)
+        message = self.awaited.get(channel)
         if message is None or message.header_received:
             raise UnexpectedFrame(f'content header without a method on channel {channel}')
         if len(payload) < 14:
@@ -124,7 +124,7 @@ class _Inbound:
         return self._complete(channel, message)
 
     def _on_body(self, channel: int, payload: bytes) -> bool:
-        message = self._awaited.get(channel)
+        message = self.awaited.get(channel)
         if message is None or not message.header_received:
             raise UnexpectedFrame(f'content body without a header on channel {channel}')
         if message.body_received + len(payload) > message.body_size:
@@ -138,7 +138,7 @@ class _Inbound:
     def _complete(self, channel: int, message: Message) -> bool:
         if not message.ready:
             return False
-        del self._awaited[channel]
+        del self.awaited[channel]
         assert message.frame_method is not None
         assert message.frame_args is not None
         self._callback(channel, message.frame_method, message.frame_args, message)

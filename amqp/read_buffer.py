@@ -56,6 +56,8 @@ class ReadBuffer:
         '_body',
         '_full',
         'bodies',
+        'channel_id',
+        'consumer_tag',
         'data',
         'end',
         'frame_max',
@@ -73,6 +75,8 @@ class ReadBuffer:
         self.data = bytearray(IDLE_CAPACITY)
         self.start = 0
         self.end = 0
+        self.channel_id = 0
+        self.consumer_tag = ''
         # Whether the last receive left no room.
         self._full = False
         # The payload of a large frame that isn't whole, so that its octets are

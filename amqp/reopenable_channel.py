@@ -13,6 +13,7 @@ from vine import ensure_promise, promise
 
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
+from .consumers import Consumers
 from .deadline import Deadline
 from .exceptions import (
     AMQPError,
@@ -137,6 +138,7 @@ class ReopenableChannel(AbstractChannel):
 
     def _on_open_ok(self, reserved: str = '') -> None:
         self._state.advance(ChannelEvent.RECV_OPEN_OK)
+        self.connection._reader.consumers[self.channel_id] = Consumers(self)
 
     def close(
         self,

@@ -760,3 +760,11 @@ def decode_properties_basic(buf: _Bytes, offset: int) -> tuple[dict[str, Any], i
 PROPERTY_CLASSES: dict[int, Callable[[_Bytes, int], tuple[dict[str, Any], int]]] = {
     60: decode_properties_basic,
 }
+
+
+def take_properties(buf: _Bytes, offset: int) -> tuple[dict[str, Any] | None, int]:
+    """Check the properties of class basic at *offset*; return them and where they end.
+
+    None in their place: they are sound, and `decode_properties_basic` is left for later.
+    """
+    return decode_properties_basic(buf, offset)

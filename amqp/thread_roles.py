@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from .deadline import Deadline
 
-__all__ = ('ReaderRole',)
+__all__ = ('CallbackThreads', 'ReaderRole')
 
 
 class ReaderRole:
@@ -32,7 +32,7 @@ class ReaderRole:
 
     def try_take(self) -> bool:
         """Take the role, if it can be had at once."""
-        return self._role.acquire(blocking=False)
+        return self._role.acquire(False)
 
     def take_or_wait(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Take the role, or wait for a change; whether the role was taken.
@@ -68,3 +68,28 @@ class ReaderRole:
         """Have all who wait look whether their wait is over."""
         with self._changed:
             self._changed.notify_all()
+
+
+class CallbackThreads:
+    """The threads that are within a callback of one connection."""
+
+    __slots__ = ('_threads',)
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+
+    def enter(self) -> bool:
+        """This thread runs a callback from now on; False if it does already."""
+        me = threading.get_ident()
+        if me in self._threads:
+            return False
+        self._threads.add(me)
+        return True
+
+    def leave(self) -> None:
+        """This thread's callback has ended."""
+        self._threads.discard(threading.get_ident())
+
+    def has_me(self) -> bool:
+        """Whether this thread is within a callback."""
+        return threading.get_ident() in self._threads

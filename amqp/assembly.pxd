@@ -1,0 +1,4 @@
+from .basic_message cimport Message
+from .read_buffer cimport ReadBuffer
+
+cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_size)

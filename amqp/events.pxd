@@ -1,0 +1,17 @@
+# C types for events.py, and no logic.
+
+from .thread_roles cimport CallbackThreads
+
+
+cdef class EventQueue:
+    cdef object _callbacks
+    cdef object _reports
+    cdef object _inbound_thread
+    cdef CallbackThreads _in_callback
+    cdef object _drainer
+    cdef object _drainer_ident
+    cdef bint _drainer_polls
+
+    cpdef bint pending(self)
+    cpdef run(self, callback, argument)
+    cpdef note_drainer(self, bint polls)

@@ -1,0 +1,8 @@
+# C types for method_framing.py, and no logic.
+
+
+cdef class Inbound:
+    cdef object _connection
+    cdef object _callback
+    cdef object _content_methods
+    cdef readonly dict awaited

@@ -1,0 +1,20 @@
+# C declarations of thread_roles.pyx, for the modules that use it.
+
+
+cdef class ReaderRole:
+    cdef unsigned long _owner
+    cdef Py_ssize_t _depth
+    cdef object _changed
+    cdef Py_ssize_t _waiting
+
+    cpdef bint try_take(self)
+    cpdef step_down(self)
+
+
+cdef class CallbackThreads:
+    cdef unsigned long _first
+    cdef set _others
+
+    cpdef bint enter(self) except -1
+    cpdef leave(self)
+    cpdef bint has_me(self) except -1

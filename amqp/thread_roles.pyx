@@ -1,0 +1,106 @@
+"""The same as thread_roles.py, without a lock object: see there.
+
+What is read and written between two calls into Python can't be interrupted
+where there is a GIL; where there is none, a critical section sees to it.
+"""
+
+cimport cython
+from cpython.pythread cimport PyThread_get_thread_ident
+
+import threading
+import time
+
+__all__ = ('CallbackThreads', 'ReaderRole')
+
+
+cdef class ReaderRole:
+    """A role for one thread, which may take it again while it has it."""
+
+    def __cinit__(self):
+        self._owner = 0
+        self._depth = 0
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting = 0
+
+    cpdef bint try_take(self):
+        """Take the role, if it can be had at once."""
+        cdef unsigned long me = PyThread_get_thread_ident()
+        cdef bint taken = False
+        with cython.critical_section(self):
+            if self._depth == 0 or self._owner == me:
+                self._owner = me
+                self._depth += 1
+                taken = True
+        return taken
+
+    def take_or_wait(self, ready, deadline):
+        """Take the role, or wait for a change; whether the role was taken.
+
+        Returns False when *ready* has become true or may have; raises
+        ``socket.timeout`` at the deadline.
+        """
+        if self.try_take():
+            return True
+        with self._changed:
+            # Counted before the second try: a reader that steps down between
+            # the two tries either leaves the role to be had, or sees us.
+            self._waiting += 1
+            try:
+                if self.try_take():
+                    return True
+                if not ready():
+                    remaining = deadline.remaining(time.monotonic())
+                    if remaining == 0:
+                        raise TimeoutError('no event came in time')
+                    self._changed.wait(remaining)
+            finally:
+                self._waiting -= 1
+        return False
+
+    cpdef step_down(self):
+        """Give the role up."""
+        with cython.critical_section(self):
+            self._depth -= 1
+        if self._waiting:
+            self.wake_all()
+
+    def wake_all(self):
+        """Have all who wait look whether their wait is over."""
+        with self._changed:
+            self._changed.notify_all()
+
+
+cdef class CallbackThreads:
+    """The threads that are within a callback."""
+
+    def __cinit__(self):
+        self._first = 0
+        self._others = set()
+
+    cpdef bint enter(self) except -1:
+        """This thread runs a callback from now on; False if it does already."""
+        cdef unsigned long me = PyThread_get_thread_ident()
+        cdef bint entered = True
+        with cython.critical_section(self):
+            if self._first == 0:
+                self._first = me
+            elif self._first == me or me in self._others:
+                entered = False
+            else:
+                self._others.add(me)
+        return entered
+
+    cpdef leave(self):
+        """This thread's callback has ended."""
+        cdef unsigned long me = PyThread_get_thread_ident()
+        with cython.critical_section(self):
+            if self._first == me:
+                self._first = 0
+            else:
+                self._others.discard(me)
+
+    cpdef bint has_me(self) except -1:
+        """Whether this thread is within a callback."""
+        cdef unsigned long me = PyThread_get_thread_ident()
+        with cython.critical_section(self):
+            return self._first == me or me in self._others
