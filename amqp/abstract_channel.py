@@ -68,13 +68,14 @@ class AbstractChannel:
 
     _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {}
 
+    #: Whether the bodies of received messages are decoded to str.
+    auto_decode = False
+
     def __init__(self, connection: Any, channel_id: int) -> None:
         #: The connection; None once this channel is of no more use.
         self.connection: Any = connection
         self.channel_id = channel_id
         connection.channels[channel_id] = self
-        #: Whether the bodies of received messages are decoded to str.
-        self.auto_decode = False
         self.method_queue: list[Any] = []
         #: Counts how often the channel has lost what the broker knew of it.
         self.incarnation = 0

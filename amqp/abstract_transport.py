@@ -17,6 +17,7 @@ import errno
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from . import platform
 from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
 from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
-from .read_buffer import CAPACITY, ReadBuffer
+from .read_buffer import CAPACITY, Payload, ReadBuffer
 from .spec import PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
 
@@ -63,6 +64,14 @@ WANT_WRITE = -2
 
 Buffer = bytes | bytearray | memoryview
 
+
+#: Seconds without anything to read after which memory is given back.
+IDLE_AFTER = 0.1
+
+NO_FRAME = 'no frame came in time'
+
+#: A flag for receiving by which Linux only counts off what others would copy.
+DISCARD = socket.MSG_TRUNC if sys.platform == 'linux' else 0
 
 #: Where octets go that have been read already. What it holds has no meaning.
 _waste = bytearray(CAPACITY)
@@ -125,6 +134,8 @@ class _AbstractTransport:
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
         # Octets at the end of the read buffer that the kernel still holds too.
         self._borrowed = 0
+        # Whether the last receive got all that the kernel had.
+        self._is_drained = False
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
         self._close_lock = threading.Lock()
@@ -351,13 +362,10 @@ class _AbstractTransport:
         """The largest frame to accept from now on, in octets."""
         self._read_buffer.frame_max = frame_max
 
-    def read_frame(
-        self, deadline: Deadline | None = None, greedy: bool = False
-    ) -> tuple[int, int, bytes]:
+    def read_frame(self, deadline: Deadline | None = None) -> tuple[int, int, Payload]:
         """Wait for the next whole frame: (type, channel, payload).
 
         :param deadline: when to stop; by default ``read_timeout`` from now.
-        :param greedy: take all that the kernel has, not this frame alone.
 
         Raises ``socket.timeout`` at the deadline (what has come by then is
         kept), `FrameError`, and OSError when the connection is lost.
@@ -365,49 +373,77 @@ class _AbstractTransport:
         """
         while True:
             frame = self._read_buffer.next_frame()
-            if self._borrowed and not self._read_buffer and not self.watched:
-                self._return_borrowed(self._usable_socket())
+            if self._borrowed:
+                self.give_back()
             if frame is not None:
                 return frame
             if deadline is None:
                 deadline = Deadline(self.patience(self.read_timeout), time.monotonic())
-            self._receive(deadline, greedy)
+            self.fill(deadline)
 
-    def _receive(self, deadline: Deadline, greedy: bool) -> None:
-        """Take what the socket has; wait for it if it has nothing yet."""
-        buffer = self._read_buffer
-        while True:
-            sock = self._usable_socket()
-            if self._borrowed:
-                self._return_borrowed(sock)
-            space = buffer.space()
-            # An exception that falls between the system call and the count of
-            # its octets (a signal handler's) puts the stream out of step.
-            in_doubt = True
+    def fill(self, deadline: Deadline) -> None:
+        """Take what the socket has into the read buffer; wait for it if it has nothing yet.
+
+        Raises what `read_frame` does. One thread at a time.
+        """
+        if self._is_drained and not deadline.expired(time.monotonic()):
+            # To wait first costs less than to try in vain.
+            self._wait_to_receive(WANT_READ, deadline)
+        want = self._receive()
+        while want:
+            self._wait_to_receive(want, deadline)
+            want = self._receive()
+
+    def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
+        if self._read_buffer.is_large():
+            soon = deadline.no_later_than(time.monotonic() + IDLE_AFTER)
             try:
-                if buffer.reads_ahead():
-                    count = self._borrow_into(sock, space)
-                else:
-                    count = self._recv_into(sock, space)
-                if count > 0:
-                    buffer.received(count)
-                    self.bytes_recv += count
-                    self.received_at = time.monotonic()
-                    return
-                in_doubt = False
-            except InterruptedError:
-                in_doubt = False
-                if self.raise_on_initial_eintr and not buffer:
-                    raise TimeoutError('interrupted before a frame began') from None
-                continue
-            except TimeoutError as exc:
-                raise _lost(exc) from exc
-            except BaseException:
-                self.read_torn = self.read_torn or in_doubt
-                raise
-            if count == 0:
-                raise ConnectionResetError(errno.ECONNRESET, 'the peer closed the connection')
-            self._wait(count, deadline, 'no frame came in time')
+                self._wait(want, soon, NO_FRAME)
+            except TimeoutError:
+                self._read_buffer.shrink()
+            else:
+                return
+        self._wait(want, deadline, NO_FRAME)
+
+    def fill_now(self) -> bool:
+        """As `fill`, without waiting; whether anything came."""
+        return not self._is_drained and not self._receive()
+
+    def _receive(self) -> int:
+        """Receive once; 0, or what there is to wait for."""
+        buffer = self._read_buffer
+        sock = self._usable_socket()
+        if self._borrowed:
+            self._return_borrowed(sock)
+        space = buffer.space()
+        # An exception that falls between the system call and the count of
+        # its octets (a signal handler's) puts the stream out of step.
+        in_doubt = True
+        try:
+            if buffer.reads_ahead():
+                count = self._borrow_into(sock, space)
+            else:
+                count = self._recv_into(sock, space)
+            if count > 0:
+                buffer.received(count)
+                self.bytes_recv += count
+                self._is_drained = count < len(space) and not self._decrypted()
+                self.received_at = time.monotonic()
+                return 0
+            in_doubt = False
+        except InterruptedError:
+            in_doubt = False
+            if self.raise_on_initial_eintr and not buffer:
+                raise TimeoutError('interrupted before a frame began') from None
+            return self._receive()
+        except TimeoutError as exc:
+            raise _lost(exc) from exc
+        except BaseException:
+            self.read_torn = self.read_torn or in_doubt
+            raise
+        if count == 0:
+            raise ConnectionResetError(errno.ECONNRESET, 'the peer closed the connection')
+        return count
 
     def _borrow_into(self, sock: socket.socket, space: memoryview) -> int:
         """As `_recv_into`, but leave the octets with the kernel as well.
@@ -415,8 +451,6 @@ class _AbstractTransport:
         The socket stays readable until all their frames have been handed out:
         an event loop that watches it may come back for one event at a time,
         and sleep in between unless the socket is readable, as Kombu's does.
-        Where we know of the loop it stays so until the next read: what the
-        last event gave it to do, acks above all, is done before it sleeps.
         """
         try:
             count = sock.recv_into(space, 0, socket.MSG_PEEK)
@@ -425,11 +459,22 @@ class _AbstractTransport:
         self._borrowed = count
         return count
 
+    def give_back(self) -> None:
+        """Free the kernel of what has been handed out, if that is all there was.
+
+        Where we know of an event loop the socket stays readable until the
+        next read: what the last event gave the loop to do, acks above all, is
+        done before it sleeps.
+        """
+        if not self._read_buffer and not self.watched:
+            self._return_borrowed(self._usable_socket())
+
     def _return_borrowed(self, sock: socket.socket) -> None:
         in_doubt = True
         try:
             while self._borrowed:
-                self._borrowed -= sock.recv_into(_waste, self._borrowed) or self._borrowed
+                count = sock.recv_into(_waste, self._borrowed, DISCARD)
+                self._borrowed -= count or self._borrowed
             in_doubt = False
         finally:
             self.read_torn = self.read_torn or in_doubt

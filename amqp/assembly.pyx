@@ -8,6 +8,8 @@ from libc.string cimport memcmp
 from .basic_message cimport Message
 from .read_buffer cimport ReadBuffer
 
+from .exceptions import FrameSyntaxError
+from .serialization import _text, decode_properties_basic
 from .spec import Basic
 
 cdef object DELIVER = Basic.Deliver
@@ -17,10 +19,6 @@ cdef inline unsigned int short_at(const unsigned char* p) noexcept nogil:
 
 cdef inline unsigned int long_at(const unsigned char* p) noexcept nogil:
     return (<unsigned int> p[0] << 24) | (<unsigned int> p[1] << 16) | (<unsigned int> p[2] << 8) | p[3]
-
-
-def new_message():
-    return Message.__new__(Message)
 
 
 cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_size):
@@ -48,7 +46,7 @@ cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_size):
     cdef const unsigned char* h = p + size + 8
     left -= size + 8
     hsize = long_at(h + 3)
-    if h[0] != 2 or short_at(h + 1) != channel or long_at(h + 7) != 0x003c0000 or hsize > largest or left < hsize + 8 or h[7 + hsize] != 206 or long_at(h + 11) != 0:
+    if h[0] != 2 or short_at(h + 1) != channel or long_at(h + 7) != 0x003c0000 or hsize > largest or hsize < 14 or left < hsize + 8 or h[7 + hsize] != 206 or long_at(h + 11) != 0:
         return None
     bsize = long_at(h + 15)
     left -= hsize + 8
@@ -65,17 +63,21 @@ cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_size):
     m.frame_args = PyBytes_FromStringAndSize(<const char*> p + 7, size)
     m._properties = None
     if short_at(h + 19) == 0:
-        if hsize != 14: return None
         m._header = None
     else:
         m._header = PyBytes_FromStringAndSize(<const char*> h + 7, hsize)
+        try:
+            m._properties = decode_properties_basic(m._header, 12)[0]
+        except FrameSyntaxError:
+            return None
+        m._header = None
     m._body = PyBytes_FromStringAndSize(<const char*> b + 7, bsize) if bsize else b''
     m._is_delivered = True
     buffer.channel_id = channel
     cdef Py_ssize_t n = p[11]
     if buffer._tag_octets is None or PyBytes_GET_SIZE(buffer._tag_octets) != n or memcmp(PyBytes_AS_STRING(buffer._tag_octets), p + 12, n) != 0:
         buffer._tag_octets = PyBytes_FromStringAndSize(<const char*> p + 12, n)
-        buffer.consumer_tag = buffer._tag_octets.decode('utf-8', 'surrogatepass')
+        buffer.consumer_tag = _text(buffer._tag_octets)
     m.header_received = True
     m.body_size = bsize
     m.body_received = bsize

@@ -77,10 +77,9 @@ class Channel(ReopenableChannel):
     ) -> None:
         super().__init__(connection, channel_id, on_open)
         self.auto_decode = auto_decode
+        self._consumers.direct = self._is_direct()
         #: Whether the peer lets content flow (channel.flow).
         self.active = True
-        #: Callbacks by consumer tag; None for a consumer that has none.
-        self.callbacks: dict[str, ConsumerCallback | None] = {}
         self.cancel_callbacks: dict[str, CancelCallback] = {}
         #: Tags of the consumers whose messages need no acknowledgement.
         self.no_ack_consumers: set[str] = set()
@@ -89,6 +88,27 @@ class Channel(ReopenableChannel):
         self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
         if connection.confirm_publish:
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
+
+    @property
+    def auto_decode(self) -> bool:  # type: ignore[override]
+        """Whether the body of a received message becomes a str where it says how."""
+        return self._consumers.auto_decode
+
+    @auto_decode.setter
+    def auto_decode(self, auto_decode: bool) -> None:
+        self._consumers.auto_decode = auto_decode
+
+    @property
+    def callbacks(self) -> dict[str, ConsumerCallback | None]:
+        """Callbacks by consumer tag; None for a consumer that has none."""
+        return self._consumers.callbacks
+
+    def _is_direct(self) -> bool:
+        """Whether nobody has put something of his own between a delivery and its callback."""
+        return (
+            getattr(self.dispatch_method, '__func__', None) is Channel.dispatch_method
+            and getattr(self._on_basic_deliver, '__func__', None) is Channel._on_basic_deliver
+        )
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
@@ -380,6 +400,7 @@ class Channel(ReopenableChannel):
         self._encode_arguments(spec.Basic.Consume, argsig, args)
         self._prepare(spec.Basic.Consume)
         consumer_tag = bytes_to_str(consumer_tag)
+        self._consumers.direct = self._is_direct()
         self.callbacks[consumer_tag] = callback
         if on_cancel is not None:
             self.cancel_callbacks[consumer_tag] = on_cancel

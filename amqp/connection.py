@@ -225,7 +225,6 @@ class Connection(SingleUseConnection):
         self.confirm_publish = confirm_publish
         self.rpc_timeout = rpc_timeout
         self.blocked_timeout = blocked_timeout
-        self.max_message_size = max_message_size
         self.on_open: Any = ensure_promise(on_open)
         self.on_tune_ok: Any = ensure_promise(on_tune_ok)
         self.on_blocked = on_blocked
@@ -244,6 +243,7 @@ class Connection(SingleUseConnection):
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
+        self.max_message_size = max_message_size
         # Subclasses that read in their own way are asked each time.
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
@@ -320,6 +320,16 @@ class Connection(SingleUseConnection):
         """Call *on_success* with this connection when it is open; a vine promise."""
         return self.on_open.then(on_success, on_error)
 
+    @property
+    def max_message_size(self) -> int:
+        """The largest body accepted, in octets; 0 is no limit."""
+        return self._max_message_size
+
+    @max_message_size.setter
+    def max_message_size(self, max_message_size: int) -> None:
+        self._max_message_size = max_message_size
+        self._reader.limit_messages(max_message_size)
+
     # -- opening
 
     def Transport(  # noqa: N802 - the name that callers override
@@ -372,9 +382,8 @@ class Connection(SingleUseConnection):
                 socket_settings=self.socket_settings,
             )
             self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
-            self._reader._buffer = self._transport._read_buffer
-            self._reader._inbound = self.on_inbound_frame.__self__
             self.frame_writer = self.frame_writer_cls(self, self._transport)
+            self._reader.attach(self._transport, self._is_direct())
             self._transport.stall_timeout = self.rpc_timeout
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
@@ -388,6 +397,13 @@ class Connection(SingleUseConnection):
 
     def _handshake_complete(self) -> bool:
         return self._state.state is ConnectionState.OPEN
+
+    def _is_direct(self) -> bool:
+        """Whether nobody has put something of his own where frames are read and passed on."""
+        return (
+            not self._read_overridden
+            and getattr(self.on_inbound_method, '__func__', None) is Connection.on_inbound_method
+        )
 
     # -- channels
 
@@ -459,21 +475,23 @@ class Connection(SingleUseConnection):
         TLS or a callback's own calls have read it, is then handled along.
         Thread-safe; callbacks run in the calling thread.
         """
-        if self._reader.deliver_next():
-            return
+        if not self._reader.deliver_next(timeout == 0):
+            self._drain_one(timeout)
+        transport = self._transport  # None where a callback has closed it
+        if transport is not None and (timeout == 0 or transport.watched):
+            self._reader.leave_nothing_unseen(reports=True)
+
+    def _drain_one(self, timeout: float | None) -> None:
         transport = self._usable_transport()
-        polls = timeout == 0
-        self._events.note_drainer(polls)
+        self._events.note_drainer(timeout == 0)
         if timeout is None:
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
         while not self._events.run_next() and not self._events.raise_next():
-            if self._reader.advance(self._events.pending, deadline, greedy=True):
+            if self._reader.advance(self._events.pending, deadline):
                 if not self._events.run_next():
                     self._events.raise_next()
-                break
-        if (polls or transport.watched) and not self._is_lost():  # a callback may have closed it
-            self._reader.leave_nothing_unseen(reports=True)
+                return
 
     def blocking_read(self, timeout: float | None = None) -> bool:
         """Read one frame and take it in; whether it completed a method.

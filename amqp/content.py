@@ -107,6 +107,7 @@ class GenericContent:
         """Take the payload of a body frame."""
         count = len(buf)
         if count == self.body_size and isinstance(buf, bytes):
+            self._body_buffer = None
             self._body_complete(buf)
         else:
             memory = self.body_buffer()

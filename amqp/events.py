@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from .thread_roles import CallbackThreads
@@ -43,10 +42,10 @@ class EventQueue:
     def __init__(self) -> None:
         self._callbacks: deque[Event] = deque()
         self._reports: deque[Event] = deque()
-        self._inbound_thread: int | None = None
+        self._inbound_thread = 0
         self._in_callback = CallbackThreads()
-        self._drainer_ident = 0
         self._drainer: threading.Thread | None = None
+        self._drainer_ident = 0
         self._drainer_polls = False
 
     def __len__(self) -> int:
@@ -56,21 +55,24 @@ class EventQueue:
         """Whether there is anything for a drain to do."""
         return bool(self._callbacks or self._reports)
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Within the block, this thread takes frames in: what it adds is put off."""
+    def begin_collecting(self) -> int:
+        """This thread takes frames in: what it adds is put off.
+
+        Returns what is to be given to `end_collecting`.
+        """
         outer, self._inbound_thread = self._inbound_thread, threading.get_ident()
-        try:
-            yield
-        finally:
-            self._inbound_thread = outer
+        return outer
+
+    def end_collecting(self, outer: int) -> None:
+        """It does so no longer."""
+        self._inbound_thread = outer
 
     def is_collecting_here(self) -> bool:
-        """Whether this thread is within `collecting`."""
+        """Whether this thread is taking frames in."""
         return self._inbound_thread == threading.get_ident()
 
     def add(self, channel: Any, callback: Callable[..., Any], *args: Any) -> None:
-        """Have a callback run later; at once outside of `collecting`.
+        """Have a callback run later; at once where this thread takes no frames in.
 
         The latter is for subclasses of a connection that put methods aside
         and dispatch them in their own threads.
@@ -145,7 +147,9 @@ class EventQueue:
 
     def note_drainer(self, polls: bool) -> None:
         """This thread drains the connection; *polls* when it won't wait for frames."""
-        if self._drainer is None or self._drainer.ident != threading.get_ident():
+        me = threading.get_ident()
+        if self._drainer_ident != me:
+            self._drainer_ident = me
             self._drainer = threading.current_thread()
         self._drainer_polls = polls
 
@@ -162,5 +166,5 @@ class EventQueue:
         me = threading.get_ident()
         drainer = self._drainer
         return (
-            drainer is None or drainer.ident == me or self._drainer_polls or not drainer.is_alive()
+            drainer is None or self._drainer_ident == me or self._drainer_polls or not drainer.is_alive()
         )

@@ -1,28 +1,44 @@
 # C types for frame_reader.py, and no logic.
 cimport cython
 
+from .assembly cimport take_delivery
 from .basic_message cimport Message
+from .consumers cimport Consumers
+from .deadline cimport Deadline
 from .events cimport EventQueue
+from .method_framing cimport Inbound
 from .read_buffer cimport ReadBuffer
 from .thread_roles cimport ReaderRole
-from .consumers cimport Consumers
-from .method_framing cimport Inbound
-from .assembly cimport take_delivery
+from .utils cimport fork_generation
+
+cdef object OPEN
 
 
 cdef class FrameReader:
     cdef object __weakref__
-    cdef dict __dict__
     cdef object _connection
     cdef EventQueue _events
-    cdef public long long _frames_taken
-    cdef Py_ssize_t _last_id
-    cdef Consumers _last
     cdef ReaderRole _role
-    cdef public Inbound _inbound
-    cdef public ReadBuffer _buffer
-    cdef public dict consumers
-    cdef public Py_ssize_t max_message_size
+    cdef Py_ssize_t _fork_generation
+    cdef long long _frames_taken
+    cdef object _transport
+    cdef ReadBuffer _buffer
+    cdef Inbound _inbound
+    cdef Py_ssize_t _max_message_size
+    cdef bint _is_direct
+    cdef Consumers _last
 
-    @cython.locals(message=Message, buffer=ReadBuffer, consumers=Consumers)
-    cpdef bint deliver_next(self) except -1
+    @cython.locals(message=Message)
+    cpdef bint deliver_next(self, bint polls) except -1
+
+    @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound)
+    cdef Message _next_delivery(self)
+
+    @cython.locals(buffer=ReadBuffer, consumers=Consumers)
+    cdef object _find_callback(self, Message message)
+
+    @cython.locals(buffer=ReadBuffer, inbound=Inbound)
+    cdef object _pass_on(self, Message message)
+
+    @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound, completed=bint)
+    cdef bint _take_frame(self, Deadline deadline) except -1

@@ -7,24 +7,34 @@ kept up by whoever waits for the socket.
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .abstract_transport import _AbstractTransport
 from .assembly import take_delivery
+from .basic_message import Message
 from .consumers import Consumers
 from .deadline import Deadline
 from .events import EventQueue
 from .exceptions import AMQPError
+from .method_framing import Inbound
+from .read_buffer import ReadBuffer
+from .states import ChannelState
 from .thread_roles import ReaderRole
+from .utils import fork_generation
 
 __all__ = ('FATAL_ERRORS', 'FrameReader')
 
 #: Where they come from reading or writing, the connection is over.
 FATAL_ERRORS = (OSError, AMQPError)
+
+OPEN = ChannelState.OPEN
+
+#: A deadline that has passed: look, and don't wait.
+NOW = Deadline(0, 0.0)
 
 #: Events that one wait or drain handles beyond its own, at most.
 UNSEEN_LIMIT = 1_000
@@ -43,14 +53,45 @@ class FrameReader:
         # Weak, for a lost connection is freed at once: see `Connection.collect`.
         self._connection: Callable[[], Any] = weakref.ref(connection)
         self._events = events
-        self._frames_taken = 0
         self._role = ReaderRole()
-        self._inbound = None
-        self._buffer = None
-        self.consumers = {}
-        self._last = None
-        self._last_id = 0
-        self.max_message_size = 1 << 29
+        self._fork_generation = fork_generation()
+        # How many of the frames that the buffer has handed out have been acted upon.
+        self._frames_taken = 0
+        self._transport: Any = None
+        self._buffer: ReadBuffer | None = None
+        # What takes frames in, if it is this library's own.
+        self._inbound: Inbound | None = None
+        self._max_message_size = 0
+        # Whether a delivery may go straight to its callback.
+        self._is_direct = False
+        # The channel that the last delivery went to.
+        self._last: Consumers | None = None
+
+    def attach(self, transport: Any, direct: bool) -> None:
+        """Read *transport* from now on.
+
+        :param direct: whether deliveries may go straight to their callbacks,
+            because nobody has put something of his own in the way.
+        """
+        self._transport = transport
+        self._buffer = transport._read_buffer
+        self._is_direct = direct
+        if self._inbound is not None:
+            transport._read_buffer.bodies = self._inbound.bodies
+
+    def use(self, frame_handler: Any) -> None:
+        """Frames are taken in by that: deliveries by a shorter way, if it is our own."""
+        inbound = getattr(frame_handler, '__self__', None)
+        self._inbound = inbound if isinstance(inbound, Inbound) else None
+
+    def detach(self) -> None:
+        """There is nothing to read any more."""
+        self._transport = self._buffer = self._inbound = self._last = None
+        self._is_direct = False
+
+    def limit_messages(self, max_message_size: int) -> None:
+        """The largest body to take in, in octets; 0 is no limit."""
+        self._max_message_size = max_message_size or sys.maxsize
 
     def renew_role(self) -> None:
         """In a forked child: the reader may be a thread that isn't there."""
@@ -67,10 +108,10 @@ class FrameReader:
         """
         while not ready():
             if not self._events.may_run_here() or not self._events.run_next():
-                self.advance(ready, deadline, greedy=False)
+                self.advance(ready, deadline)
         self.leave_nothing_unseen()
 
-    def advance(self, ready: Callable[[], bool], deadline: Deadline, greedy: bool) -> bool:
+    def advance(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Read one method, or wait until another thread has; whether it was this one."""
         connection = self._connection()
         if not self._role.take_or_wait(lambda: ready() or connection._is_lost(), deadline):
@@ -79,37 +120,91 @@ class FrameReader:
         try:
             if ready():
                 return False
-            while not self._read_frame(deadline, greedy):
+            while not self._read_frame(deadline):
                 pass
             return True
         finally:
             self._role.step_down()
 
-    def deliver_next(self) -> bool:
-        """Run the callback of the delivery that the read buffer begins with; False if that won't do."""
-        buffer = self._buffer
-        if buffer is None or buffer.start == buffer.end or self._inbound.awaited or self._events.pending():
+    def deliver_next(self, polls: bool) -> bool:
+        """Run the callback of the next delivery, if it is the next thing to be done.
+
+        This is the short way from the socket to a callback. False: it isn't
+        that simple, or nothing has come; `advance` tells.
+
+        :param polls: see `EventQueue.note_drainer`.
+        """
+        if (
+            not self._is_direct
+            or self._events.pending()
+            or self._fork_generation != fork_generation()
+            or not self._role.try_take()
+        ):
             return False
-        if not self._role.try_take():
-            return False
+        self._events.note_drainer(polls)
         try:
-            message = take_delivery(buffer, self.max_message_size)
+            message = self._next_delivery()
             if message is None:
                 return False
-            self._frames_taken = buffer.frames_read
-            if buffer.channel_id == self._last_id:
-                consumers = self._last
-            else:
-                consumers = self.consumers[buffer.channel_id]
-                self._last = consumers
-                self._last_id = buffer.channel_id
-            callback = consumers.callbacks.get(buffer.consumer_tag)
-            message.channel = consumers.channel
-            message._is_text = consumers.auto_decode
+            callback = self._find_callback(message)
+            if callback is None:
+                self._pass_on(message)
+        except BaseException as exc:
+            raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
         finally:
             self._role.step_down()
-        self._events.run(callback, message)
+        if callback is not None:
+            self._events.run(callback, message)
+        elif not self._events.run_next():
+            self._events.raise_next()
         return True
+
+    def _next_delivery(self) -> Message | None:
+        """The next delivery, from the buffer or from what the kernel has."""
+        buffer, inbound, transport = self._buffer, self._inbound, self._transport
+        if buffer is None or inbound is None or inbound.awaited:
+            return None
+        message = take_delivery(buffer, self._max_message_size)
+        if message is None:
+            if transport.is_drained or buffer.has_frame():
+                return None
+            self._keep_heartbeat()
+            if not transport.fill_now():
+                return None
+            message = take_delivery(buffer, self._max_message_size)
+        if buffer.start == buffer.end and message is not None:
+            transport.give_back()
+        return message
+
+    def _find_callback(self, message: Message) -> Any:
+        """The callback of a delivery, which it is made ready for; None: there is more to it."""
+        buffer, consumers = self._buffer, self._last
+        assert buffer is not None
+        if consumers is None or consumers.channel_id != buffer.channel_id:
+            channel = self._connection().channels.get(buffer.channel_id)
+            consumers = self._last = getattr(channel, '_consumers', None)
+        if consumers is None or not consumers.direct or consumers.state.state is not OPEN:
+            return None
+        callback = consumers.callbacks.get(buffer.consumer_tag)
+        channel = consumers.channel
+        if callback is not None and channel is not None:
+            message.channel = channel
+            message._is_text = consumers.auto_decode
+            self._frames_taken = buffer.frames_read
+            return callback
+        return None
+
+    def _pass_on(self, message: Message) -> None:
+        """Dispatch a delivery as any other method."""
+        inbound, buffer = self._inbound, self._buffer
+        assert inbound is not None
+        assert buffer is not None
+        outer = self._events.begin_collecting()
+        try:
+            inbound.callback(buffer.channel_id, message.frame_method, message.frame_args, message)
+        finally:
+            self._events.end_collecting(outer)
+        self._frames_taken = buffer.frames_read
 
     def read_one(self, deadline: Deadline) -> bool:
         """Read one frame; whether it completed a method."""
@@ -118,7 +213,7 @@ class FrameReader:
             connection._usable_transport()
             return False
         try:
-            return self._take_frame(deadline, greedy=False)
+            return self._take_frame(deadline)
         finally:
             self._role.step_down()
 
@@ -149,10 +244,9 @@ class FrameReader:
             return 0
         count = 0
         try:
-            now = Deadline(0, time.monotonic())
             transport = self._connection()._usable_transport()
             while count < limit and (kernel or transport.has_unseen_frame()):
-                count += self._read_frame(now, greedy=False)
+                count += self._read_frame(NOW)
         except TimeoutError:
             pass  # nothing more is there
         finally:
@@ -176,43 +270,75 @@ class FrameReader:
                         self._role.step_down()
                     return
 
-    def _read_frame(self, deadline: Deadline, greedy: bool) -> bool:
+    def _read_frame(self, deadline: Deadline) -> bool:
         connection = self._connection()
         if connection._read_overridden:
             completed: bool = connection.blocking_read(deadline.remaining(time.monotonic()))
             return completed
-        return self._take_frame(deadline, greedy)
+        return self._take_frame(deadline)
 
-    def _take_frame(self, deadline: Deadline, greedy: bool) -> bool:
-        """Read one frame and act upon it; whether it completed a method.
+    def _take_frame(self, deadline: Deadline) -> bool:
+        """Read a frame, or all frames of a delivery; whether that completed a method.
 
-        An exception that falls between the two, a signal handler's say, would
-        lose the frame: the count tells, and the connection is broken then.
+        An exception that falls between reading and acting upon it, a signal
+        handler's say, would lose the frame: the count tells, and the
+        connection is broken then.
         """
         connection = self._connection()
         transport = connection._usable_transport()
+        buffer = transport._read_buffer
         try:
-            frame = self._next_frame(transport, deadline, greedy)
-            with self._events.collecting():
-                completed: bool = connection.on_inbound_frame(frame)
-            self._frames_taken += 1
+            while True:
+                inbound = self._inbound
+                if inbound is not None and not inbound.awaited:
+                    message = take_delivery(buffer, self._max_message_size)
+                    if message is not None:
+                        self._pass_on(message)
+                        completed = True
+                        break
+                frame = buffer.next_frame()
+                if frame is not None:
+                    outer = self._events.begin_collecting()
+                    try:
+                        completed = connection.on_inbound_frame(frame)
+                    finally:
+                        self._events.end_collecting(outer)
+                    self._frames_taken += 1
+                    break
+                self._fill(connection, transport, deadline)
+            if buffer.start == buffer.end:
+                transport.give_back()
             return completed
         except BaseException as exc:
-            whole = not transport.read_torn and transport.frames_read == self._frames_taken
-            if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
-                raise
-            raise connection._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
+            raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
 
-    def _next_frame(
-        self, transport: _AbstractTransport, deadline: Deadline, greedy: bool
-    ) -> tuple[int, int, bytes]:
-        """The next frame; heartbeats are kept up while it doesn't come."""
-        connection = self._connection()
+    def _fill(self, connection: Any, transport: Any, deadline: Deadline) -> None:
+        """Have more come; heartbeats are kept up meanwhile."""
         while True:
             look = deadline.no_later_than(connection._heartbeat.next_look())
             try:
-                return transport.read_frame(look, greedy)
+                transport.fill(look)
             except TimeoutError:
                 if look is deadline or not look.expired(time.monotonic()):
                     raise
                 connection._keep_heartbeat(transport)
+            else:
+                return
+
+    def _keep_heartbeat(self) -> None:
+        """Show signs of life even where one receive follows the other."""
+        connection = self._connection()
+        if connection._heartbeat.next_look() <= time.monotonic():
+            connection._keep_heartbeat(self._transport)
+
+    def _failure(self, exc: BaseException) -> BaseException:
+        """What to raise for *exc*, which breaks the connection unless the stream is whole."""
+        connection, transport, buffer = self._connection(), self._transport, self._buffer
+        if isinstance(exc, FATAL_ERRORS) and not isinstance(exc, TimeoutError):
+            failure: BaseException = connection._fail(exc)
+            return failure
+        if transport is not None and buffer is not None and not transport.read_torn:
+            if buffer.frames_read == self._frames_taken:
+                return exc
+        failure = connection._fail(exc)
+        return failure

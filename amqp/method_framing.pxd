@@ -3,6 +3,7 @@
 
 cdef class Inbound:
     cdef object _connection
-    cdef object _callback
+    cdef readonly object callback
     cdef object _content_methods
     cdef readonly dict awaited
+    cdef readonly dict bodies

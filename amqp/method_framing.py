@@ -13,8 +13,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from .basic_message import Message
+from .body_buffer import BodyBuffer
 from .deadline import Deadline
 from .exceptions import EncodeError, FrameError, FrameSyntaxError, UnexpectedFrame
+from .read_buffer import DIRECT_SIZE, Payload
 from .spec import (
     FRAME_BODY,
     FRAME_END,
@@ -36,7 +38,7 @@ CONTENT_METHODS = frozenset((Basic.Return, Basic.Deliver, Basic.GetOk))
 
 MethodSig = tuple[int, int]
 InboundMethod = Callable[[int, MethodSig, bytes, 'Message | None'], Any]
-FrameHandler = Callable[[tuple[int, int, bytes]], bool]
+FrameHandler = Callable[[tuple[int, int, Payload]], bool]
 FrameWriter = Callable[..., None]
 
 _END = bytes([FRAME_END])
@@ -72,11 +74,14 @@ class Inbound:
         self, connection: Any, callback: InboundMethod, content_methods: frozenset[MethodSig]
     ) -> None:
         self._connection = connection
-        self._callback = callback
+        self.callback = callback
         self._content_methods = content_methods
+        #: Messages by channel whose header or body is yet to come.
         self.awaited: dict[int, Message] = {}
+        #: The memory for large ones, to be received into.
+        self.bodies: dict[int, BodyBuffer] = {}
 
-    def on_frame(self, frame: tuple[int, int, bytes]) -> bool:
+    def on_frame(self, frame: tuple[int, int, Payload]) -> bool:
         frame_type, channel, payload = frame
         if frame_type == FRAME_METHOD:
             return self._on_method(channel, payload)
@@ -95,7 +100,7 @@ class Inbound:
         if channel in self.awaited:
             raise _broken_content(channel, self.awaited[channel], f'method {method_sig}')
         if method_sig not in self._content_methods:
-            self._callback(channel, method_sig, payload, None)
+            self.callback(channel, method_sig, payload, None)
             return True
         if channel == 0:
             raise UnexpectedFrame(f'content on channel 0 (method {method_sig})')
@@ -121,9 +126,11 @@ class Inbound:
                 f'message of {body_size} octets on channel {channel}: max_message_size is {limit}'
             )
         message.inbound_header(payload)
+        if body_size >= DIRECT_SIZE:
+            self.bodies[channel] = message.body_buffer()
         return self._complete(channel, message)
 
-    def _on_body(self, channel: int, payload: bytes) -> bool:
+    def _on_body(self, channel: int, payload: Payload) -> bool:
         message = self.awaited.get(channel)
         if message is None or not message.header_received:
             raise UnexpectedFrame(f'content body without a header on channel {channel}')
@@ -139,9 +146,10 @@ class Inbound:
         if not message.ready:
             return False
         del self.awaited[channel]
+        self.bodies.pop(channel, None)
         assert message.frame_method is not None
         assert message.frame_args is not None
-        self._callback(channel, message.frame_method, message.frame_args, message)
+        self.callback(channel, message.frame_method, message.frame_args, message)
         return True
 
 

@@ -164,9 +164,13 @@ class ReadBuffer:
             self.end += count
             self._full = self.end == len(self.data)
 
+    def is_large(self) -> bool:
+        """Whether there is memory to give back by `shrink`."""
+        return len(self.data) > IDLE_CAPACITY
+
     def shrink(self) -> None:
         """Give memory back, if nothing is held: it may be long until more comes."""
-        if not self and len(self.data) > IDLE_CAPACITY:
+        if self.start == self.end and len(self.data) > IDLE_CAPACITY:
             self.data = bytearray(IDLE_CAPACITY)
 
     def _move(self, capacity: int) -> None:

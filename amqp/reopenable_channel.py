@@ -69,6 +69,7 @@ class ReopenableChannel(AbstractChannel):
         else:
             connection._claim_channel_id(channel_id)
         self._state = StateMachine(CHANNEL_TRANSITIONS, ChannelState.NEW)
+        self._consumers = Consumers(self, channel_id, self._state)
         super().__init__(connection, channel_id)
         self.on_open: Any = ensure_promise(on_open)
         # Kept when the connection is let go of, which another thread may do
@@ -138,7 +139,6 @@ class ReopenableChannel(AbstractChannel):
 
     def _on_open_ok(self, reserved: str = '') -> None:
         self._state.advance(ChannelEvent.RECV_OPEN_OK)
-        self.connection._reader.consumers[self.channel_id] = Consumers(self)
 
     def close(
         self,
@@ -241,6 +241,7 @@ class ReopenableChannel(AbstractChannel):
         connection._registry.forget(self, reuse_id=let_go)
         self._lose_state(connection._lost_error())
         self._callbacks.clear()
+        self._consumers.channel = None
         self.on_open = promise()
 
     def _prepare(self, sig: MethodSig) -> None:

@@ -56,7 +56,7 @@ cpdef bytes encode_properties(object properties)
 
 # Decoding
 
-cdef object _text(bytes raw)
+cpdef object _text(bytes raw)
 
 cdef object _decode_key(bytes raw)
 

@@ -109,6 +109,7 @@ class SingleUseConnection(AbstractChannel):
     @on_inbound_frame.setter
     def on_inbound_frame(self, on_inbound_frame: FrameHandler) -> None:
         self._on_inbound_frame = on_inbound_frame
+        self._reader.use(on_inbound_frame)
 
     # -- the end
 
@@ -151,6 +152,7 @@ class SingleUseConnection(AbstractChannel):
             transport, self._transport = self._transport, None
             self._frame_writer = None
             self._on_inbound_frame = None
+            self._reader.detach()
         if transport is not None:
             transport.close()
         self._fail_replies(self._lost_error())

@@ -12,7 +12,7 @@ whatever ends a connection without the exchange of close and close-ok.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any
 
 __all__ = (
     'CHANNEL_TRANSITIONS',
@@ -117,10 +117,6 @@ CHANNEL_TRANSITIONS = {
     **{(state, ChannelEvent.LOST): ChannelState.CLOSED for state in ChannelState},
 }
 
-StateT = TypeVar('StateT', bound=Enum)
-EventT = TypeVar('EventT', bound=Enum)
-
-
 class IllegalTransition(Exception):
     """An event that the table has no row for."""
 
@@ -130,16 +126,16 @@ class IllegalTransition(Exception):
         self.event = event
 
 
-class StateMachine(Generic[StateT, EventT]):
+class StateMachine:
     """The present state, moved on by events as a transition table says."""
 
     __slots__ = ('_transitions', 'state')
 
-    def __init__(self, transitions: dict[tuple[StateT, EventT], StateT], start: StateT) -> None:
+    def __init__(self, transitions: dict[Any, Any], start: Enum) -> None:
         self._transitions = transitions
-        self.state = start
+        self.state: Any = start
 
-    def advance(self, event: EventT) -> StateT:
+    def advance(self, event: Enum) -> Any:
         """Move on and tell the new state; `IllegalTransition` without a row."""
         try:
             self.state = self._transitions[self.state, event]

@@ -171,7 +171,8 @@ class SSLTransport(_AbstractTransport):
         while not self._read_buffer.has_frame():
             if not self._decrypted():
                 return False
-            self._receive(Deadline(0, time.monotonic()), greedy=False)
+            if self._receive():
+                return False
         return True
 
     def _borrow_into(self, sock: socket.socket, space: memoryview) -> int:
