@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'amqp'
 
-# As in setup.py; there are no extensions for modules without a .pxd.
+# There are no extensions for modules without a .pxd.
 SETUP = """\
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -20,12 +22,20 @@ from setuptools import Extension, setup
 names = {names!r}
 setup(name='amqp_compiled', script_args=['-q', 'build_ext', '--inplace'], ext_modules=cythonize(
     [Extension('amqp_compiled.' + name, ['amqp_compiled/' + name + '.py']) for name in names],
-    compiler_directives={{
-        'language_level': 3, 'annotation_typing': False, 'freethreading_compatible': True,
-    }},
+    compiler_directives={directives!r},
     quiet=True,
 ))
 """
+
+
+def compiler_directives() -> dict[str, Any]:
+    """Those of setup.py, which can't be imported without running."""
+    tree = ast.parse((ROOT / 'setup.py').read_text(encoding='utf-8'))
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'DIRECTIVES':
+            found: dict[str, Any] = ast.literal_eval(statement.value)
+            return found
+    raise LookupError('setup.py has no DIRECTIVES')
 
 
 class Builds:
@@ -36,7 +46,9 @@ class Builds:
         for name in ('amqp_pure', 'amqp_compiled'):
             self._copy(directory / name)
         names = sorted(path.stem for path in (directory / 'amqp_compiled').glob('*.pxd'))
-        (directory / 'setup.py').write_text(SETUP.format(names=names))
+        (directory / 'setup.py').write_text(
+            SETUP.format(names=names, directives=compiler_directives())
+        )
         subprocess.run([sys.executable, 'setup.py'], cwd=directory, check=True)
         sys.path.insert(0, str(directory))
         importlib.invalidate_caches()

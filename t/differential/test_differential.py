@@ -10,7 +10,7 @@ import pytest
 
 from amqp import serialization
 from t.differential import __main__ as main_module
-from t.differential.build import Builds
+from t.differential.build import SETUP, Builds, compiler_directives
 from t.differential.run import Finding, Target, outcome, run
 from t.differential.serialization import Serialization
 
@@ -108,3 +108,9 @@ def test_report(capsys):
 def test_a_module_that_is_not_compiled_is_noticed(builds):
     with pytest.raises(RuntimeError, match='amqp_compiled'):
         builds.load('spec')
+
+
+def test_the_copies_are_compiled_as_the_package_is():
+    directives = compiler_directives()
+    assert directives['annotation_typing'] is False
+    assert f'compiler_directives={directives!r}' in SETUP.format(names=[], directives=directives)
