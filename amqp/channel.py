@@ -84,6 +84,8 @@ class Channel(ReopenableChannel):
         self.cancel_callbacks: dict[str, CancelCallback] = {}
         #: Tags of the consumers whose messages need no acknowledgement.
         self.no_ack_consumers: set[str] = set()
+        # Those of them that were ended without waiting: messages may be under way.
+        self._left_behind: set[str] = set()
         #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
         #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
         self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
@@ -116,6 +118,7 @@ class Channel(ReopenableChannel):
         self.callbacks.clear()
         self.cancel_callbacks.clear()
         self.no_ack_consumers.clear()
+        self._left_behind.clear()
         self.active = True
         publisher_woken = self._confirm_mode.end(error)
         return super()._lose_state(error) or publisher_woken
@@ -380,6 +383,8 @@ class Channel(ReopenableChannel):
         self._encode_arguments(spec.Basic.Consume, argsig, args)
         self._prepare(spec.Basic.Consume)
         consumer_tag = bytes_to_str(consumer_tag)
+        self._left_behind.discard(consumer_tag)
+        left_behind = self._left_behind.copy()
         self.callbacks[consumer_tag] = callback
         if on_cancel is not None:
             self.cancel_callbacks[consumer_tag] = on_cancel
@@ -391,6 +396,11 @@ class Channel(ReopenableChannel):
         except AMQPError:
             self._remove_consumer(consumer_tag)
             raise
+        if not nowait:
+            # The reply came behind the last messages of consumers ended before.
+            left_behind &= self._left_behind
+            self._left_behind -= left_behind
+            self.no_ack_consumers -= left_behind
         return consumer_tag
 
     def basic_cancel(
@@ -409,9 +419,12 @@ class Channel(ReopenableChannel):
             wait=None if nowait else spec.Basic.CancelOk,
         )
         if nowait:
-            # What is under way is put back or dropped from now on.
-            self.callbacks[consumer_tag] = None
+            # What is under way is put back or, still known as no_ack, dropped.
+            consumer_tag = bytes_to_str(consumer_tag)
+            self.callbacks.pop(consumer_tag, None)
             self.cancel_callbacks.pop(consumer_tag, None)
+            if consumer_tag in self.no_ack_consumers:
+                self._left_behind.add(consumer_tag)
         return tag
 
     def _on_basic_cancel(self, consumer_tag: str, nowait: bool = True) -> None:
@@ -433,6 +446,7 @@ class Channel(ReopenableChannel):
     def _remove_consumer(self, consumer_tag: str) -> CancelCallback | None:
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
+        self._left_behind.discard(consumer_tag)
         return self.cancel_callbacks.pop(consumer_tag, None)
 
     def _on_basic_deliver(

@@ -367,6 +367,30 @@ def test_the_end_of_a_consumer_that_nobody_waits_for(channel, wire):
     assert seen == []
 
 
+@pytest.mark.parametrize('no_ack', [True, False])
+def test_consumers_that_come_and_go_leave_nothing_behind(channel, no_ack):
+    for _ in range(5):
+        tag = channel.basic_consume('q', callback=print, on_cancel=print, no_ack=no_ack)
+        channel.basic_cancel(tag, nowait=True)
+    assert (channel.callbacks, channel.cancel_callbacks) == ({}, {})
+    # The last may have messages under way; those before it had theirs.
+    assert channel.no_ack_consumers == ({tag} if no_ack else set())
+    tag = channel.basic_consume('q', tag, callback=print, no_ack=no_ack)  # the same again
+    channel.basic_consume('q', 'other', callback=print)
+    assert channel.no_ack_consumers == ({tag} if no_ack else set())
+    assert not channel._left_behind
+
+
+def test_messages_on_their_way_to_an_ended_consumer_without_acks_are_dropped(channel, wire):
+    channel.basic_consume('q', 'tag', callback=print, no_ack=True)
+    channel.basic_cancel('tag', nowait=True)
+    channel.basic_consume('q', 'other', nowait=True)  # has no reply that tells anything
+    wire.deliver(1, 'tag', 7)
+    drain(channel.connection)
+    assert channel.queue_declare('q').queue == 'q'
+    assert not [frame for _, frame in wire.received if isinstance(frame, commands.Basic.Reject)]
+
+
 @pytest.mark.parametrize('nowait', [True, False])
 def test_cancelled_by_the_broker(channel, wire, nowait):
     seen = []
