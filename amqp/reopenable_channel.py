@@ -114,8 +114,7 @@ class ReopenableChannel(AbstractChannel):
             connection = self._usable_connection()
             if self.is_closing:
                 raise RecoverableChannelError('the channel is closing', spec.Channel.Open)
-            deadline = Deadline(connection._reply_patience(), time.monotonic())
-            connection._wait_until(self._not_opening, deadline)
+            self._wait_for_another_opener(connection)
         try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
         except TimeoutError:
@@ -123,6 +122,16 @@ class ReopenableChannel(AbstractChannel):
                 self._state.state = ChannelState.REOPENABLE
             raise
         self.on_open(self)
+
+    def _wait_for_another_opener(self, connection: Any) -> None:
+        patience = connection._reply_patience()
+        deadline = Deadline(patience, time.monotonic())
+        try:
+            connection._wait_until(self._not_opening, deadline)
+        except TimeoutError:
+            if self._not_opening() or not deadline.expired(time.monotonic()):
+                raise  # a callback's own
+            self._reply_overdue(f'no Channel.OpenOk within {patience} s')
 
     def _begin_opening(self) -> bool:
         """Whether it is this thread that opens the channel."""

@@ -432,6 +432,31 @@ def test_an_overdue_open(peer, connect):
     assert connection.channels == {0: connection}
 
 
+def test_an_open_that_another_thread_has_given_up(peer, connect):
+    """A signal handler's exception has ended its wait, say; the reply never comes."""
+    peer.serve(mute=[commands.Channel.Open])
+    connection = connect(rpc_timeout=0.05)
+    channel = Channel(connection)
+    assert channel._begin_opening()
+    with pytest.raises(amqp.RPCTimeout, match=r'no Channel.OpenOk within 0\.05 s') as caught:
+        channel.open()
+    assert not isinstance(caught.value, TimeoutError)
+    assert channel._state.state is ChannelState.REOPENABLE
+    assert channel.channel_id == 2
+
+
+def test_a_timeout_of_a_callback_while_another_thread_opens(channel, wire):
+    def callback(message):
+        raise TimeoutError('mine')
+
+    channel.basic_consume('q', 'tag', callback=callback, no_ack=True)
+    other = Channel(channel.connection)
+    assert other._begin_opening()
+    wire.deliver(1, 'tag')
+    with pytest.raises(TimeoutError, match='mine'):
+        other.open()
+
+
 def test_an_overdue_close(peer, connect):
     channel = scripted(peer, connect, mute=[commands.Channel.Close], rpc_timeout=0.05)
     connection = channel.connection
