@@ -22,7 +22,6 @@ from .deadline import Deadline
 from .exceptions import (
     EncodeError,
     FrameSyntaxError,
-    RecoverableConnectionError,
     UnexpectedFrame,
 )
 from .serialization import dumps, loads
@@ -195,10 +194,8 @@ class AbstractChannel:
         self._usable_connection()._write_method(self.channel_id, sig, payload, content)
 
     def _usable_connection(self) -> Any:
-        connection = self.connection
-        if connection is None:
-            raise RecoverableConnectionError('connection already closed')
-        return connection
+        """The connection, or the error that says why there is none to use."""
+        raise NotImplementedError
 
     # -- waiting
 
