@@ -49,7 +49,8 @@ unit-pure: $(PURE)/tools
 	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) $(UNIT)
 
 unit-compiled: $(COMPILED)/tools
-	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) $(UNIT) t/differential
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) $(UNIT) \
+		t/differential t/benchmarks
 
 integration: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
