@@ -433,14 +433,18 @@ class Connection(SingleUseConnection):
         """A method for a channel that is no more, or never was."""
         if self._registry.settle_crossing(channel_id) and method_sig == spec.Channel.CloseOk:
             return
-        if not self._registry.is_resting(channel_id):
-            raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
+        self._check_stray(channel_id, method_sig)
         if method_sig == spec.Channel.Close:  # it may never answer ours then
             self._registry.note_crossing(channel_id)
             self._answer(channel_id, spec.Channel.CloseOk, b'')
             self._registry.release(channel_id)
         elif method_sig == spec.Channel.CloseOk:
             self._registry.release(channel_id)
+
+    def _check_stray(self, channel_id: int, method_sig: MethodSig) -> None:
+        """`ChannelNotOpen` where the broker has no reason to speak of this number any more."""
+        if not self.is_closing and not self._registry.is_resting(channel_id):
+            raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
 
     # -- reading
 

@@ -557,6 +557,7 @@ def test_what_comes_while_closing_is_discarded(peer, connect):
         wire.deliver(1, 'tag')
         wire.send(0, commands.Connection.Blocked('x'))
         wire.send(9, commands.Queue.PurgeOk(1))
+        wire.deliver(9, 'tag')
         wire.send(0, commands.Connection.CloseOk())
 
     peer.serve(on={commands.Connection.Close: late})
