@@ -8,11 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from amqp import serialization
+from amqp import tables
 from t.differential import __main__ as main_module
 from t.differential.build import SETUP, Builds, compiler_directives
 from t.differential.run import Finding, Target, outcome, run
-from t.differential.serialization import Serialization
+from t.differential.tables import Tables
 
 
 @pytest.fixture(scope='module')
@@ -31,16 +31,16 @@ def test_both_builds_agree(target, builds):
 
 def test_the_same_seed_gives_the_same_cases():
     def first(seed):
-        cases = Serialization().cases(random.Random(seed))
+        cases = Tables().cases(random.Random(seed))
         return [repr(next(cases)) for _ in range(200)]
 
     assert first(1) == first(1) != first(2)
 
 
 def test_cases_reach_values_and_both_errors():
-    target = Serialization()
+    target = Tables()
     cases = target.cases(random.Random(0))
-    results = [outcome(target, serialization, next(cases)) for _ in range(3000)]
+    results = [outcome(target, tables, next(cases)) for _ in range(3000)]
     assert all(fine for _, fine in results)
     kinds = [text.split(' ', 1)[0] for text, _ in results]
     assert min(kinds.count(kind) for kind in ('value', 'FrameSyntaxError:', 'EncodeError:')) > 100
@@ -113,4 +113,4 @@ def test_a_module_that_is_not_compiled_is_noticed(builds):
 def test_the_copies_are_compiled_as_the_package_is():
     directives = compiler_directives()
     assert directives['annotation_typing'] is False
-    assert f'compiler_directives={directives!r}' in SETUP.format(names=[], directives=directives)
+    assert f'compiler_directives={directives!r}' in SETUP.format(sources={}, directives=directives)
