@@ -58,24 +58,24 @@ from .scalars import (
 
 cdef extern from *:
     """
-    /* A slot is filled once; the key in it is never let go, so a borrowed reference is safe. */
+    /* A slot is filled once, and what is in it is never let go: a pointer got from it stays good. */
     #ifdef Py_GIL_DISABLED
-    #define amqp_slot_load(slot) ((PyObject *)_Py_atomic_load_ptr_acquire(slot))
-    static int amqp_slot_fill(PyObject **slot, PyObject *key) {
-        PyObject *empty = NULL;
-        return _Py_atomic_compare_exchange_ptr(slot, &empty, key);
+    #define amqp_slot_load(slot) _Py_atomic_load_ptr_acquire(slot)
+    static int amqp_slot_fill(void **slot, void *value) {
+        void *empty = NULL;
+        return _Py_atomic_compare_exchange_ptr(slot, &empty, value);
     }
     #else
     #define amqp_slot_load(slot) (*(slot))
-    static int amqp_slot_fill(PyObject **slot, PyObject *key) {
+    static int amqp_slot_fill(void **slot, void *value) {
         if (*slot != NULL) return 0;
-        *slot = key;
+        *slot = value;
         return 1;
     }
     #endif
     """
-    PyObject* amqp_slot_load(PyObject** slot)
-    int amqp_slot_fill(PyObject** slot, PyObject* key)
+    void* amqp_slot_load(void** slot)
+    int amqp_slot_fill(void** slot, void* value)
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
@@ -96,9 +96,16 @@ cdef unsigned char ARRAY = b'A'
 
 # -- remembered keys -----------------------------------------------------------------------------
 
+# A key and its octets: those of up to 16 are compared as two words, which may overlap.
+cdef struct Key:
+    uint64_t first
+    uint64_t last
+    Py_ssize_t size
+    PyObject* text
+
 # Keys of tables, by a hash of their octets. ASCII only. When a peer invents keys and has filled the
 # slots of a hash, further ones are merely decoded anew each time.
-cdef PyObject* _keys[KEY_SLOTS]
+cdef Key* _keys[KEY_SLOTS]
 
 
 cdef inline uint64_t load64(const unsigned char* data) noexcept:
@@ -113,50 +120,62 @@ cdef inline uint64_t load32(const unsigned char* data) noexcept:
     return number
 
 
-cdef inline unsigned int slot_of(const unsigned char* data, Py_ssize_t size) noexcept:
-    """Return where to look for a key of 1 to KEY_SIZE octets; it needs no more of them than ends."""
-    cdef uint64_t first, last
+cdef object read_key(const unsigned char* data, Py_ssize_t size):
+    cdef uint64_t first, last, mixed
+    cdef size_t slot
+    cdef int probe
+    cdef Key* found
     if size >= 8:
+        if size > KEY_SIZE:
+            return read_text(data, size)
         first = load64(data)
         last = load64(data + size - 8)
     elif size >= 4:
         first = load32(data)
         last = load32(data + size - 4)
-    else:
+    elif size:
         first = data[0]
         last = <uint64_t>data[size >> 1] << 8 | data[size - 1]
-    first = (first ^ <uint64_t>size) * 0x9E3779B97F4A7C15u
-    last = (last ^ first >> 29) * 0xBF58476D1CE4E5B9u
-    return <unsigned int>(last >> 40) & (KEY_SLOTS - 1)
-
-
-cdef object read_key(const unsigned char* data, Py_ssize_t size):
-    cdef unsigned int slot, probe
-    cdef PyObject* found
-    if size == 0 or size > KEY_SIZE:
+    else:
         return read_text(data, size)
-    slot = slot_of(data, size)
+    mixed = (first ^ <uint64_t>size) * 0x9E3779B97F4A7C15u
+    mixed = (mixed >> 29 ^ last) * 0xBF58476D1CE4E5B9u
+    slot = <size_t>(mixed >> 40) & (KEY_SLOTS - 1)
     for probe in range(KEY_PROBES):
-        found = amqp_slot_load(&_keys[slot])
+        found = <Key*>amqp_slot_load(<void**>&_keys[slot])
         if found == NULL:
-            return remembered(data, size, slot)
+            return remembered(data, size, first, last, <void**>&_keys[slot])
         if (
-            PyUnicode_GET_LENGTH(<object>found) == size
-            and memcmp(PyUnicode_DATA(<object>found), data, <size_t>size) == 0
+            found.first == first
+            and found.last == last
+            and found.size == size
+            and (size <= 16 or memcmp(PyUnicode_DATA(<object>found.text), data, <size_t>size) == 0)
         ):
-            return <object>found
+            return <object>found.text
         slot = (slot + 1) & (KEY_SLOTS - 1)
     return read_text(data, size)
 
 
-cdef object remembered(const unsigned char* data, Py_ssize_t size, unsigned int slot):
+cdef object remembered(
+    const unsigned char* data, Py_ssize_t size, uint64_t first, uint64_t last, void** slot
+):
     """Decode a key, and put it into an empty slot."""
+    cdef Key* made
     key = read_text(data, size)
-    if PyUnicode_CheckExact(key) and PyUnicode_IS_COMPACT_ASCII(key):
-        key = intern(key)
-        Py_INCREF(key)
-        if not amqp_slot_fill(&_keys[slot], <PyObject*>key):
-            Py_DECREF(key)  # another thread was first
+    if not PyUnicode_CheckExact(key) or not PyUnicode_IS_COMPACT_ASCII(key):
+        return key
+    made = <Key*>PyMem_Malloc(sizeof(Key))
+    if made == NULL:
+        raise MemoryError
+    key = intern(key)
+    made.first = first
+    made.last = last
+    made.size = size
+    made.text = <PyObject*>key
+    Py_INCREF(key)
+    if not amqp_slot_fill(slot, made):
+        Py_DECREF(key)  # another thread was first
+        PyMem_Free(made)
     return key
 
 
@@ -800,19 +819,26 @@ cdef object read_value(const unsigned char* data, Py_ssize_t* at, Py_ssize_t end
 
 
 cdef dict read_table(const unsigned char* data, Py_ssize_t* at, Py_ssize_t end, int depth):
-    cdef Py_ssize_t offset, stop
+    cdef Py_ssize_t offset = at[0]
+    cdef Py_ssize_t size
     cdef dict table = {}
-    end = contents_end(data, at[0], end)
-    at[0] += 4
-    while at[0] != end:
-        offset = at[0]
-        stop = offset + 1 + data[offset]
-        if stop >= end:  # not even a tag can follow
+    end = contents_end(data, offset, end)
+    offset += 4
+    while offset != end:
+        size = data[offset]
+        if size >= end - offset - 1:  # not even a tag can follow
             raise past_end('table entry', offset, end)
-        key = read_key(data + offset + 1, stop - offset - 1)
-        at[0] = stop
+        key = read_key(data + offset + 1, size)
+        offset += 1 + size
+        if data[offset] == b'V':
+            offset += 1
+            PyDict_SetItem(table, key, None)
+            continue
+        at[0] = offset
         value = read_value(data, at, end, depth)
+        offset = at[0]
         PyDict_SetItem(table, key, value)
+    at[0] = end
     return table
 
 

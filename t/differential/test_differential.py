@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import random
 from types import ModuleType
@@ -10,7 +12,7 @@ import pytest
 
 from amqp import tables
 from t.differential import __main__ as main_module
-from t.differential.build import SETUP, Builds, compiler_directives
+from t.differential.build import PACKAGE, SETUP, Builds, compiler_directives
 from t.differential.run import Finding, Target, outcome, run
 from t.differential.tables import Tables
 
@@ -114,3 +116,29 @@ def test_the_copies_are_compiled_as_the_package_is():
     directives = compiler_directives()
     assert directives['annotation_typing'] is False
     assert f'compiler_directives={directives!r}' in SETUP.format(sources={}, directives=directives)
+
+
+def own_functions(module):
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, '__module__', '') == module.__name__
+    }
+
+
+@pytest.mark.parametrize('name', sorted(path.stem for path in PACKAGE.glob('*.pyx')))
+def test_twins_have_the_same_names(name, builds):
+    pure, compiled = map(own_functions, builds.load(name))
+    # What the twin in C has for itself alone, nobody sees.
+    assert compiled.keys() <= pure.keys()
+    assert {each for each in pure if not each.startswith('_')} <= compiled.keys()
+    for each, function in compiled.items():
+        assert inspect.getdoc(function) == inspect.getdoc(pure[each])
+        assert list(inspect.signature(function).parameters) == list(
+            inspect.signature(pure[each]).parameters
+        )
+    # Whatever other modules import from it is in both.
+    for path in PACKAGE.glob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.ImportFrom) and node.module == name:
+                assert {alias.name for alias in node.names} <= compiled.keys()
