@@ -98,8 +98,10 @@ class AbstractChannel:
     def _renew_locks(self) -> None:
         """Make the locks; anew in a forked child, for a thread that isn't there may hold them."""
         # Orders what is sent with what is registered: a reply's place, a
-        # confirm's number. Taken before the transport's write lock.
-        self._send_lock = threading.RLock()
+        # confirm's number. Taken before the transport's write lock. With a
+        # timeout, take it within the `try` whose `finally` gives it back: what
+        # a signal handler raises may fall right behind the taking.
+        self._send_lock: Any = threading.RLock()
         self._pending_lock = threading.Lock()
 
     def _setup_listeners(self) -> None:

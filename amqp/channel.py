@@ -583,13 +583,16 @@ class Channel(ReopenableChannel):
         if remaining is None:
             with self._send_lock:
                 return self._send(spec.Basic.Publish, payload, msg)
-        if not self._send_lock.acquire(timeout=remaining):
-            raise TimeoutError("another thread's publish didn't end in time")
+        lock = self._send_lock
+        outer = lock._is_owned()
         try:
+            if not outer and not lock.acquire(timeout=remaining):
+                raise TimeoutError("another thread's publish didn't end in time")
             remaining = deadline.remaining(time.monotonic())
             return self._send(spec.Basic.Publish, payload, msg, remaining)
         finally:
-            self._send_lock.release()
+            if not outer and lock._is_owned():
+                lock.release()
 
     basic_publish = _basic_publish
 

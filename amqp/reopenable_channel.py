@@ -188,9 +188,11 @@ class ReopenableChannel(AbstractChannel):
         """The broker closes the channel: answer, and tell whoever has to do with it."""
         error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
         # No other thread may send a method behind the close-ok.
-        if not self._send_lock.acquire(timeout=ANSWER_PATIENCE):
-            raise RecoverableConnectionError("the broker doesn't take what is being sent")
+        lock = self._send_lock
+        outer = lock._is_owned()
         try:
+            if not outer and not lock.acquire(timeout=ANSWER_PATIENCE):
+                raise RecoverableConnectionError("the broker doesn't take what is being sent")
             was_closing = self.is_closing
             connection = self.connection
             if was_closing and connection is not None:
@@ -199,7 +201,8 @@ class ReopenableChannel(AbstractChannel):
             self._answer(spec.Channel.CloseOk)
             self._state.advance(ChannelEvent.RECV_CLOSE)
         finally:
-            self._send_lock.release()
+            if not outer and lock._is_owned():
+                lock.release()
         if was_closing:
             self._unreported = error  # for our `close`, which ends here
             self._resolve_reply(spec.Channel.CloseOk, ())

@@ -13,7 +13,7 @@ import amqp
 from amqp import spec
 from amqp.channel import REJECTED_MESSAGE_WITHOUT_CALLBACK, Channel
 from amqp.protocol import queue_declare_ok_t
-from t.helpers.threads import Background, until
+from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 
 CLOSE = commands.Channel.Close(404, "NOT_FOUND - no 'q'", 50, 10)
 
@@ -674,3 +674,10 @@ def test_a_confirm_without_confirm_mode(channel, wire, method):
     wire.send(1, method)
     with pytest.raises(amqp.UnexpectedFrame, match='not in confirm mode'):
         drain(channel.connection)
+
+
+def test_an_exception_right_behind_the_taking_of_the_lock_leaves_it_to_be_had(channel):
+    lock, channel._send_lock = channel._send_lock, InterruptedLock(channel._send_lock)
+    with pytest.raises(Interrupted):
+        channel.basic_publish(amqp.Message(b'x'), timeout=5)
+    assert Background(lock.acquire, timeout=5).result()

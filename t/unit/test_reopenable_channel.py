@@ -13,7 +13,7 @@ from amqp import spec
 from amqp.channel import Channel
 from amqp.states import ChannelState
 from t.helpers.peer import raw_method
-from t.helpers.threads import Background, until
+from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 
 CLOSE = commands.Channel.Close(404, "NOT_FOUND - no 'q'", 50, 10)
 
@@ -564,3 +564,23 @@ def test_the_reader_does_not_wait_long_for_one_that_writes(connection, channel, 
     release.set()
     holder.result()
     assert not connection.connected
+
+
+def test_an_exception_right_behind_the_taking_of_the_lock_leaves_it_to_be_had(channel, wire):
+    connection = channel.connection
+    lock, channel._send_lock = channel._send_lock, InterruptedLock(channel._send_lock)
+    wire.send(1, CLOSE)
+    with pytest.raises(Interrupted):
+        connection.drain_events(timeout=5)
+    assert not connection.connected  # the close was read, and not acted upon
+    assert Background(lock.acquire, timeout=5).result()
+
+
+def test_the_close_of_the_broker_is_answered_by_one_that_writes(channel, wire):
+    """Its failing write may have it read what the broker said last."""
+    with channel._send_lock:
+        wire.send(1, CLOSE)
+        channel.connection.blocking_read(timeout=5)
+        assert not Background(channel._send_lock.acquire, blocking=False).result()
+    assert wire.seen(commands.Channel.CloseOk)
+    assert Background(channel._send_lock.acquire, blocking=False).result()
