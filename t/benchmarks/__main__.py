@@ -20,7 +20,7 @@ from t.benchmarks.report import BROKER, PEER, Report, machine, significant
 from t.benchmarks.worker import Job
 from t.benchmarks.workloads import WORKLOADS, Workload
 
-QUICK = Options(rounds=2, budget=0.06)
+QUICK = Options(rounds=1, budget=0.1)
 QUICK_CONTESTANTS = ('compiled', 'pure', BASELINE)
 #: Rounds against a broker: its own part of the noise is large, and each has to fill queues.
 BROKER_ROUNDS = 3

@@ -134,7 +134,11 @@ def test_digits_that_count(number: float, text: str) -> None:
 
 
 def test_figure_of_a_message() -> None:
-    result = per_message({'count': 1000, 'cpu': 0.002, 'wall': 0.5})
+    runs = [
+        {'count': count, 'cpu': cpu, 'wall': 0.5}
+        for count, cpu in ((1000, 0.002), (2000, 0.002), (1000, 0.003))
+    ]
+    result = per_message({'runs': runs})
     assert result is not None
     assert result['figure'] == pytest.approx(2)
     assert result['rate'] == 2000
