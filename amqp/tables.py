@@ -435,11 +435,19 @@ def _decode_container(  # noqa: C901 (as _encode_container)
             offset = stop
         tag = buf[offset]
         offset += 1
-        if tag == _STRING:
-            raw, offset = _decode_long(buf, offset, end)
-            value: Any = _text(raw)
-        elif tag == _VOID:
-            value = None
+        if tag == _VOID:
+            value: Any = None
+        elif tag == _STRING:
+            # As _decode_long and _text, without calling them.
+            start = offset + 4
+            if start > end or (size := _unpack_long(buf, offset)[0]) > end - start:
+                raise past_end('long string', offset, end)
+            offset = start + size
+            raw = buf[start:offset]
+            try:
+                value = raw.decode('utf-8', 'surrogatepass')
+            except UnicodeDecodeError:
+                value = raw
         elif tag in _CONTAINER_TAGS:
             if len(parents) + 2 > MAX_DEPTH:
                 raise decoded_too_deep()

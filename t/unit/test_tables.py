@@ -376,6 +376,37 @@ def test_str_and_bytes_are_never_compared():
     subprocess.run([sys.executable, '-bb', '-c', code], check=True)
 
 
+def test_threads_that_meet_new_keys_together():
+    tables_read = []
+
+    def read(start):
+        start.wait()
+        for number in range(300):
+            data = dumps('F', [{f'met-{number}-{index}': index for index in range(4)}])
+            tables_read.append(loads('F', data, 0)[0][0])
+
+    start = threading.Barrier(4)
+    threads = [threading.Thread(target=read, args=[start]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tables_read) == 1200
+    for table in tables_read:
+        [number] = {key.split('-')[1] for key in table}
+        assert table == {f'met-{number}-{index}': index for index in range(4)}
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 63, 64, 65, 254, 255])
+def test_keys_that_differ_in_one_octet(size):
+    """Whatever a memory of keys compares, it must be every octet."""
+    for place in {0, 1, size // 2, size - 2, size - 1} & set(range(size)):
+        for letter in 'xyz':
+            key = 'k' * place + letter + 'k' * (size - place - 1)
+            for _ in range(2):
+                assert loads('F', dumps('F', [{key: None}]), 0)[0] == [{key: None}]
+
+
 @pytest.mark.skipif(amqp.speedups == 'compiled', reason='hidden when compiled')
 def test_a_peer_cannot_make_the_memory_of_keys_grow():
     for number in range(5000):
