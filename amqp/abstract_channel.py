@@ -22,6 +22,7 @@ from .deadline import Deadline
 from .exceptions import (
     EncodeError,
     FrameSyntaxError,
+    RecoverableConnectionError,
     UnexpectedFrame,
 )
 from .serialization import dumps, loads
@@ -30,6 +31,14 @@ __all__ = ('AbstractChannel', 'Reply')
 
 MethodSig = tuple[int, int]
 ChannelT = TypeVar('ChannelT', bound='AbstractChannel')
+
+
+class _WriteFailed(RecoverableConnectionError):
+    """The stream is dead. Why, the *connection* finds out when no lock is held any more."""
+
+    def __init__(self, connection: Any, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.connection = connection
 
 
 class Reply:
@@ -139,12 +148,19 @@ class AbstractChannel:
         payload = self._encode_arguments(sig, format, args)
         self._prepare(sig)
         if wait is None:
-            with self._send_lock:
-                sent = self._send(sig, payload, content)
+            try:
+                with self._send_lock:
+                    sent = self._send(sig, payload, content)
+            except _WriteFailed as exc:
+                raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
             if callback is not None:
                 promise(callback)(self)
             return sent
-        self._requested[threading.get_ident()] = self._request(sig, payload, content, wait)
+        try:
+            reply = self._request(sig, payload, content, wait)
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+        self._requested[threading.get_ident()] = reply
         return self.wait(wait, callback=callback, returns_tuple=returns_tuple)
 
     def _request(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from . import spec
-from .abstract_channel import MethodSig
+from .abstract_channel import MethodSig, _WriteFailed
 from .basic_message import Message
 from .confirm_mode import ConfirmMode
 from .confirms import Confirmation
@@ -579,10 +579,20 @@ class Channel(ReopenableChannel):
         connection = self._usable_connection()
         connection._look_before_publish(self, deadline)
         self._prepare(spec.Basic.Publish)
-        remaining = deadline.remaining(time.monotonic())
-        if remaining is None:
+        try:
+            if timeout is not None:
+                return self._publish_in_time(payload, msg, deadline)
             with self._send_lock:
                 return self._send(spec.Basic.Publish, payload, msg)
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    basic_publish = _basic_publish
+
+    def _publish_in_time(
+        self, payload: bytes, msg: Message, deadline: Deadline
+    ) -> Confirmation[basic_return_t] | None:
+        remaining = deadline.remaining(time.monotonic())
         lock = self._send_lock
         outer = lock._is_owned()
         try:
@@ -593,8 +603,6 @@ class Channel(ReopenableChannel):
         finally:
             if not outer and lock._is_owned():
                 lock.release()
-
-    basic_publish = _basic_publish
 
     def basic_publish_confirm(
         self,

@@ -297,13 +297,17 @@ class ReopenableChannel(AbstractChannel):
         """Leave the channel to its fate: a late reply must not match a later request."""
         connection = self._usable_connection()
         error = RPCTimeout(text)
+        left = None
         with self._send_lock:
             state = self._state.state
             if state in (ChannelState.OPENING, ChannelState.OPEN):
+                left = self.channel_id
                 self._state.advance(ChannelEvent.RPC_TIMEOUT)
                 connection._move_channel(self)
             elif state is ChannelState.CLOSING:
                 connection._registry.forget(self, reuse_id=False)
+        if left is not None:
+            connection._close_number(left)
         self._lose_state(error)
         raise error
 
