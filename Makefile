@@ -14,7 +14,7 @@ PIP = bin/python -m pip -qq --disable-pip-version-check
 PYTEST = bin/pytest --durations=10 $(PYTEST_ARGS)
 # pytest ends a test that hangs; this ends what hangs where pytest can't: a thread left over at exit.
 LIMIT = timeout --foreground --kill-after=10 1500
-SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd)
+SOURCES = setup.py pyproject.toml $(wildcard amqp/*.py amqp/*.pxd amqp/*.pyx)
 UNIT = t/unit t/wire
 BROKER = $(COMPILED)/bin/python -m t.helpers.broker
 BENCH = $(COMPILED)/bin/python -m t.benchmarks
@@ -49,7 +49,8 @@ unit-pure: $(PURE)/tools
 	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) $(UNIT)
 
 unit-compiled: $(COMPILED)/tools
-	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) $(UNIT) t/differential
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) $(UNIT) \
+		t/differential t/benchmarks
 
 integration: $(COMPILED)/tools
 	@extra/bootstrap.sh broker

@@ -4,8 +4,9 @@ AMQP_SKIP_CYTHON=1     build pure
 AMQP_REQUIRE_CYTHON=1  fail where compiling fails
 (neither)              fall back to pure where compiling fails, and say so in one line
 
-The .py file is the only source of a module; the .pxd beside it adds C types. Both builds install
-the .py files, so that tracebacks, debuggers and ``import`` without the extension keep working.
+A module is compiled from the .pyx beside its .py, which is then its twin, or else from the .py
+itself if a .pxd adds C types to it. Both builds install the .py files, so that tracebacks,
+debuggers and ``import`` without the extension keep working.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError, CompileError
 
-SKIP = os.environ.get('AMQP_SKIP_CYTHON') == '1'
+# PyPy's own compiler does better with the .py files than with extensions.
+SKIP = os.environ.get('AMQP_SKIP_CYTHON') == '1' or sys.implementation.name != 'cpython'
 REQUIRE = os.environ.get('AMQP_REQUIRE_CYTHON') == '1'
 
 DIRECTIVES = {
@@ -63,8 +65,13 @@ class BuildExt(build_ext):
 def extensions() -> list[Extension]:
     if SKIP:
         return []
-    typed = sorted(path.stem for path in Path('amqp').glob('*.pxd'))
-    return [Extension(f'amqp.{name}', [f'amqp/{name}.py']) for name in typed]
+    package = Path('amqp')
+    twins = {path.stem for path in package.glob('*.pyx')}
+    typed = {path.stem for path in package.glob('*.pxd')}
+    return [
+        Extension(f'amqp.{name}', [f'amqp/{name}.{"pyx" if name in twins else "py"}'])
+        for name in sorted(twins | typed)
+    ]
 
 
 setup(cmdclass={'build_ext': BuildExt}, ext_modules=extensions())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import serialization as _serialization
+from . import tables as _tables
 from ._version import __version__
 from .basic_message import Message
 from .channel import Channel
@@ -95,5 +95,10 @@ class version_info_t(NamedTuple):  # noqa: N801 - the name that callers know
 
 VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))  # type: ignore[arg-type]
 
+# Those that setup.py compiles: all of them, or none.
+_compilable = (_tables,)
+
 #: Which build is loaded: "compiled" or "pure".
-speedups = 'pure' if (_serialization.__file__ or '').endswith('.py') else 'compiled'
+speedups = (
+    'pure' if any((module.__file__ or '').endswith('.py') for module in _compilable) else 'compiled'
+)

@@ -33,6 +33,14 @@ MethodSig = tuple[int, int]
 ChannelT = TypeVar('ChannelT', bound='AbstractChannel')
 
 
+class _WriteFailed(RecoverableConnectionError):
+    """The stream is dead. Why, the *connection* finds out when no lock is held any more."""
+
+    def __init__(self, connection: Any, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.connection = connection
+
+
 class Reply:
     """The place where one awaited reply is put, or the error that came instead."""
 
@@ -100,8 +108,10 @@ class AbstractChannel:
     def _renew_locks(self) -> None:
         """Make the locks; anew in a forked child, for a thread that isn't there may hold them."""
         # Orders what is sent with what is registered: a reply's place, a
-        # confirm's number. Taken before the transport's write lock.
-        self._send_lock = threading.RLock()
+        # confirm's number. Taken before the transport's write lock. With a
+        # timeout, take it within the `try` whose `finally` gives it back: what
+        # a signal handler raises may fall right behind the taking.
+        self._send_lock: Any = threading.RLock()
         self._pending_lock = threading.Lock()
 
     def _setup_listeners(self) -> None:
@@ -139,12 +149,19 @@ class AbstractChannel:
         payload = self._encode_arguments(sig, format, args)
         self._prepare(sig)
         if wait is None:
-            with self._send_lock:
-                sent = self._send(sig, payload, content)
+            try:
+                with self._send_lock:
+                    sent = self._send(sig, payload, content)
+            except _WriteFailed as exc:
+                raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
             if callback is not None:
                 promise(callback)(self)
             return sent
-        self._requested[threading.get_ident()] = self._request(sig, payload, content, wait)
+        try:
+            reply = self._request(sig, payload, content, wait)
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+        self._requested[threading.get_ident()] = reply
         return self.wait(wait, callback=callback, returns_tuple=returns_tuple)
 
     def _request(
@@ -196,10 +213,8 @@ class AbstractChannel:
         self._usable_connection()._write_method(self.channel_id, sig, payload, content)
 
     def _usable_connection(self) -> Any:
-        connection = self.connection
-        if connection is None:
-            raise RecoverableConnectionError('connection already closed')
-        return connection
+        """The connection, or the error that says why there is none to use."""
+        raise NotImplementedError
 
     # -- waiting
 

@@ -15,7 +15,7 @@ from struct import Struct
 from .basic_message import Message
 from .exceptions import FrameSyntaxError
 from .read_buffer import ReadBuffer
-from .serialization import _text, take_properties
+from .tables import loads, take_properties
 from .spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, Basic
 
 __all__ = ('take_delivery',)
@@ -33,7 +33,7 @@ PROPERTIES = 12
 #: What lies between the consumer tag of basic.deliver and its exchange.
 DELIVERY_TAG_AND_REDELIVERED = 9
 
-_tags: dict[bytes, str] = {}
+_tags: dict[bytes, str | bytes] = {}
 MAX_TAGS = 1024
 
 
@@ -79,15 +79,15 @@ def take_delivery(buffer: ReadBuffer, max_message_size: int) -> Message | None:
         routing_key = exchange + 1 + args[exchange]
         if routing_key + 1 + args[routing_key] != size:
             return None
-        octets = bytes(data[header + PAYLOAD : body - 1]) if flags else None
-        properties = take_properties(octets, PROPERTIES)[0] if octets else None
+        octets = bytes(data[header + PAYLOAD + PROPERTIES : body - 1]) if flags else None
+        properties = take_properties(octets, 0) if octets else None
     except (IndexError, FrameSyntaxError):
         return None
     message = Message.__new__(Message)
     message.frame_method = Basic.Deliver
     message.frame_args = args
     message._properties = properties
-    message._header = None if properties is not None else octets
+    message._octets = None if properties is not None else octets
     message._body_buffer = None
     message.body_size = message.body_received = body_size
     message.header_received = True
@@ -97,15 +97,16 @@ def take_delivery(buffer: ReadBuffer, max_message_size: int) -> Message | None:
     message._is_delivered = True
     message.channel = None
     buffer.channel_id = channel_id
-    buffer.consumer_tag = _consumer_tag(args[ARGUMENTS + 1 : ARGUMENTS + 1 + tag_size])
+    buffer.consumer_tag = _consumer_tag(args[ARGUMENTS : ARGUMENTS + 1 + tag_size])
     buffer.hand_out(end, 3 if body_size else 2)
     return message
 
 
 def _consumer_tag(octets: bytes) -> str | bytes:
+    """The text of a short string that comes with every message."""
     tag = _tags.get(octets)
     if tag is None:
-        tag = _text(octets)
-        if isinstance(tag, str) and len(_tags) < MAX_TAGS: 
+        tag = loads('s', octets, 0)[0][0]
+        if len(_tags) < MAX_TAGS:
             _tags[octets] = tag
     return tag

@@ -1,88 +1,123 @@
-# cython: boundscheck=False, wraparound=False
-"""The same as assembly.py, in C: see there."""
+"""A delivery, where all its frames lie in the read buffer already: assembly.py in C."""
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.string cimport memcmp
+from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from .basic_message cimport Message
 from .read_buffer cimport ReadBuffer
+from .tables cimport check_properties, get16, get32, get64, read_key
 
 from .exceptions import FrameSyntaxError
-from .serialization import _text, decode_properties_basic
 from .spec import Basic
 
-cdef object DELIVER = Basic.Deliver
+__all__ = ('take_delivery',)
 
-cdef inline unsigned int short_at(const unsigned char* p) noexcept nogil:
-    return (p[0] << 8) | p[1]
+cdef enum:
+    FRAME_METHOD = 1
+    FRAME_HEADER = 2
+    FRAME_BODY = 3
+    FRAME_END = 206
+    FRAME_OVERHEAD = 8
+    # Class 60, method 60; class 60, weight 0.
+    DELIVER = 0x003C003C
+    CONTENT = 0x003C0000
+    # Where the payload of a frame begins, and in it the arguments, the properties.
+    PAYLOAD = 7
+    ARGUMENTS = 4
+    PROPERTIES = 12
+    # What lies between the consumer tag of basic.deliver and its exchange.
+    DELIVERY_TAG_AND_REDELIVERED = 9
 
-cdef inline unsigned int long_at(const unsigned char* p) noexcept nogil:
-    return (<unsigned int> p[0] << 24) | (<unsigned int> p[1] << 16) | (<unsigned int> p[2] << 8) | p[3]
+cdef object BASIC_DELIVER = Basic.Deliver
+cdef bytes EMPTY = b''
 
 
-cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_size):
-    cdef const unsigned char* data = <const unsigned char*> PyByteArray_AS_STRING(buffer.data)
-    cdef const unsigned char* p = data + buffer.start
-    cdef Py_ssize_t left = buffer.end - buffer.start
-    cdef Py_ssize_t size, hsize, bsize, args, largest
+cdef inline Py_ssize_t payload_size(
+    const unsigned char* frame, Py_ssize_t available, int kind, unsigned int channel, Py_ssize_t most
+) noexcept nogil:
+    """The size of the payload of a frame that is there whole, as it should be; else -1."""
+    cdef unsigned long long size
+    if available < FRAME_OVERHEAD or frame[0] != kind or get16(frame + 1) != channel:
+        return -1
+    size = get32(frame + 3)
+    if size > <unsigned long long>most or size > <unsigned long long>(available - FRAME_OVERHEAD):
+        return -1
+    if frame[PAYLOAD + size] != FRAME_END:
+        return -1
+    return <Py_ssize_t>size
+
+
+cdef inline bint are_sound(const unsigned char* args, Py_ssize_t size) noexcept nogil:
+    """Whether these are the arguments of basic.deliver, to the octet; *args* has 4 octets before."""
+    cdef Py_ssize_t at = ARGUMENTS
+    if size < ARGUMENTS + 1:
+        return False
+    at += 1 + args[at] + DELIVERY_TAG_AND_REDELIVERED
+    if at >= size:
+        return False
+    at += 1 + args[at]
+    if at >= size:
+        return False
+    return at + 1 + args[at] == size
+
+
+cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_message_size):
+    """The delivery that *buffer* begins with; None if there is none in due form.
+
+    :param max_message_size: the largest body to take, in octets.
+
+    Its channel and consumer are the buffer's ``channel_id`` and
+    ``consumer_tag`` then.
+    """
+    cdef const unsigned char* method
+    cdef const unsigned char* header
+    cdef const unsigned char* body = NULL
+    cdef Py_ssize_t available = buffer.end - buffer.start
+    cdef Py_ssize_t most = buffer.frame_max - FRAME_OVERHEAD
+    cdef Py_ssize_t size, header_size, body_size = 0
+    cdef unsigned long long announced
     cdef unsigned int channel
-    cdef Message m
-    if left < 26 + 22 or p[0] != 1:
+    cdef Message message
+    if available < FRAME_OVERHEAD:
         return None
-    largest = buffer.frame_max - 8
-    channel = short_at(p + 1)
-    size = long_at(p + 3)
-    if long_at(p + 7) != 0x003c003c or size > largest or left < size + 8 + 22 or p[7 + size] != 206:
+    method = <const unsigned char*>PyByteArray_AS_STRING(buffer.data) + buffer.start
+    channel = get16(method + 1)
+    size = payload_size(method, available, FRAME_METHOD, channel, most)
+    if size < ARGUMENTS or get32(method + PAYLOAD) != DELIVER:
         return None
-    # args
-    args = 5 + p[11]      # tag
-    args += 9
-    if args + 1 > size: return None
-    args += 1 + p[7 + args]
-    if args + 1 > size: return None
-    args += 1 + p[7 + args]
-    if args != size: return None
-    cdef const unsigned char* h = p + size + 8
-    left -= size + 8
-    hsize = long_at(h + 3)
-    if h[0] != 2 or short_at(h + 1) != channel or long_at(h + 7) != 0x003c0000 or hsize > largest or hsize < 14 or left < hsize + 8 or h[7 + hsize] != 206 or long_at(h + 11) != 0:
+    available -= size + FRAME_OVERHEAD
+    header = method + size + FRAME_OVERHEAD
+    header_size = payload_size(header, available, FRAME_HEADER, channel, most)
+    if header_size < PROPERTIES + 2 or get32(header + PAYLOAD) != CONTENT:
         return None
-    bsize = long_at(h + 15)
-    left -= hsize + 8
-    if bsize > max_size or bsize > largest: return None
-    cdef const unsigned char* b = h + hsize + 8
-    cdef Py_ssize_t frames = 2
-    if bsize:
-        if left < bsize + 8 or b[0] != 3 or short_at(b + 1) != channel or long_at(b + 3) != bsize or b[7 + bsize] != 206:
+    available -= header_size + FRAME_OVERHEAD
+    announced = get64(header + PAYLOAD + 4)
+    if announced:
+        body = header + header_size + FRAME_OVERHEAD
+        body_size = payload_size(body, available, FRAME_BODY, channel, most)
+        if body_size < 0 or <unsigned long long>body_size != announced or body_size > max_message_size:
             return None
-        frames = 3
-        left -= bsize + 8
-    m = Message.__new__(Message)
-    m.frame_method = DELIVER
-    m.frame_args = PyBytes_FromStringAndSize(<const char*> p + 7, size)
-    m._properties = None
-    if short_at(h + 19) == 0:
-        m._header = None
-    else:
-        m._header = PyBytes_FromStringAndSize(<const char*> h + 7, hsize)
+        available -= body_size + FRAME_OVERHEAD
+    if not are_sound(method + PAYLOAD, size):
+        return None
+    message = Message.__new__(Message)
+    if get16(header + PAYLOAD + PROPERTIES):
         try:
-            m._properties = decode_properties_basic(m._header, 12)[0]
+            check_properties(header + PAYLOAD + PROPERTIES, header_size - PROPERTIES)
         except FrameSyntaxError:
             return None
-        m._header = None
-    m._body = PyBytes_FromStringAndSize(<const char*> b + 7, bsize) if bsize else b''
-    m._is_delivered = True
+        message._octets = PyBytes_FromStringAndSize(
+            <const char*>header + PAYLOAD + PROPERTIES, header_size - PROPERTIES
+        )
+    message.frame_method = BASIC_DELIVER
+    message.frame_args = PyBytes_FromStringAndSize(<const char*>method + PAYLOAD, size)
+    message._body = PyBytes_FromStringAndSize(<const char*>body + PAYLOAD, body_size) if body_size else EMPTY
+    message.body_size = message.body_received = body_size
+    message.header_received = message._is_delivered = True
     buffer.channel_id = channel
-    cdef Py_ssize_t n = p[11]
-    if buffer._tag_octets is None or PyBytes_GET_SIZE(buffer._tag_octets) != n or memcmp(PyBytes_AS_STRING(buffer._tag_octets), p + 12, n) != 0:
-        buffer._tag_octets = PyBytes_FromStringAndSize(<const char*> p + 12, n)
-        buffer.consumer_tag = _text(buffer._tag_octets)
-    m.header_received = True
-    m.body_size = bsize
-    m.body_received = bsize
-    buffer.start = buffer.end - left
-    if not left:
+    buffer.consumer_tag = read_key(method + PAYLOAD + ARGUMENTS + 1, method[PAYLOAD + ARGUMENTS])
+    buffer.frames_read += 3 if body_size else 2
+    buffer.start = buffer.end - available
+    if not available:
         buffer.start = buffer.end = 0
-    buffer.frames_read += frames
-    return m
+    return message

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from .exceptions import EncodeError
 from .content import GenericContent
-from .serialization import loads
+from .tables import loads
 
 __all__ = ('Message',)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from . import spec
-from .abstract_channel import MethodSig
+from .abstract_channel import MethodSig, _WriteFailed
 from .basic_message import Message
 from .confirm_mode import ConfirmMode
 from .confirms import Confirmation
@@ -83,6 +83,8 @@ class Channel(ReopenableChannel):
         self.cancel_callbacks: dict[str, CancelCallback] = {}
         #: Tags of the consumers whose messages need no acknowledgement.
         self.no_ack_consumers: set[str] = set()
+        # Those of them that were ended without waiting: messages may be under way.
+        self._left_behind: set[str] = set()
         #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
         #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
         self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
@@ -136,6 +138,7 @@ class Channel(ReopenableChannel):
         self.callbacks.clear()
         self.cancel_callbacks.clear()
         self.no_ack_consumers.clear()
+        self._left_behind.clear()
         self.active = True
         publisher_woken = self._confirm_mode.end(error)
         return super()._lose_state(error) or publisher_woken
@@ -401,6 +404,8 @@ class Channel(ReopenableChannel):
         self._prepare(spec.Basic.Consume)
         consumer_tag = bytes_to_str(consumer_tag)
         self._consumers.direct = self._is_direct()
+        self._left_behind.discard(consumer_tag)
+        left_behind = self._left_behind.copy()
         self.callbacks[consumer_tag] = callback
         if on_cancel is not None:
             self.cancel_callbacks[consumer_tag] = on_cancel
@@ -412,6 +417,11 @@ class Channel(ReopenableChannel):
         except AMQPError:
             self._remove_consumer(consumer_tag)
             raise
+        if not nowait:
+            # The reply came behind the last messages of consumers ended before.
+            left_behind &= self._left_behind
+            self._left_behind -= left_behind
+            self.no_ack_consumers -= left_behind
         return consumer_tag
 
     def basic_cancel(
@@ -430,9 +440,12 @@ class Channel(ReopenableChannel):
             wait=None if nowait else spec.Basic.CancelOk,
         )
         if nowait:
-            # What is under way is put back or dropped from now on.
-            self.callbacks[consumer_tag] = None
+            # What is under way is put back or, still known as no_ack, dropped.
+            consumer_tag = bytes_to_str(consumer_tag)
+            self.callbacks.pop(consumer_tag, None)
             self.cancel_callbacks.pop(consumer_tag, None)
+            if consumer_tag in self.no_ack_consumers:
+                self._left_behind.add(consumer_tag)
         return tag
 
     def _on_basic_cancel(self, consumer_tag: str, nowait: bool = True) -> None:
@@ -454,6 +467,7 @@ class Channel(ReopenableChannel):
     def _remove_consumer(self, consumer_tag: str) -> CancelCallback | None:
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
+        self._left_behind.discard(consumer_tag)
         return self.cancel_callbacks.pop(consumer_tag, None)
 
     def _on_basic_deliver(
@@ -586,19 +600,30 @@ class Channel(ReopenableChannel):
         connection = self._usable_connection()
         connection._look_before_publish(self, deadline)
         self._prepare(spec.Basic.Publish)
-        remaining = deadline.remaining(time.monotonic())
-        if remaining is None:
+        try:
+            if timeout is not None:
+                return self._publish_in_time(payload, msg, deadline)
             with self._send_lock:
                 return self._send(spec.Basic.Publish, payload, msg)
-        if not self._send_lock.acquire(timeout=remaining):
-            raise TimeoutError("another thread's publish didn't end in time")
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    basic_publish = _basic_publish
+
+    def _publish_in_time(
+        self, payload: bytes, msg: Message, deadline: Deadline
+    ) -> Confirmation[basic_return_t] | None:
+        remaining = deadline.remaining(time.monotonic())
+        lock = self._send_lock
+        outer = lock._is_owned()
         try:
+            if not outer and not lock.acquire(timeout=remaining):
+                raise TimeoutError("another thread's publish didn't end in time")
             remaining = deadline.remaining(time.monotonic())
             return self._send(spec.Basic.Publish, payload, msg, remaining)
         finally:
-            self._send_lock.release()
-
-    basic_publish = _basic_publish
+            if not outer and lock._is_owned():
+                lock.release()
 
     def basic_publish_confirm(
         self,

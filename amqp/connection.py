@@ -9,8 +9,8 @@ Threads
 Lock order
     The reader's role, a channel's ``_send_lock``, the transport's write lock.
     All others are leaves: nothing is acquired under them. No thread waits for
-    the role while it holds one of these, but where the stream is dead, and
-    then for a moment only.
+    the role while it holds one of these (but for subclasses that dispatch in
+    threads of their own, which may for a moment where the stream is dead).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vine import ensure_promise
 
 from . import sasl, spec
 from ._version import __version__
-from .abstract_channel import MethodSig
+from .abstract_channel import MethodSig, _WriteFailed
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
 from .channel import Channel as _Channel
 from .deadline import Deadline
@@ -243,11 +243,11 @@ class Connection(SingleUseConnection):
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
-        self.max_message_size = max_message_size
         # Subclasses that read in their own way are asked each time.
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
         super().__init__(self.channel_max)
+        self.max_message_size = max_message_size
 
     def __repr__(self) -> str:
         state = self._state.state.value
@@ -435,15 +435,17 @@ class Connection(SingleUseConnection):
         self._registry.claim(channel_id)
 
     def _move_channel(self, channel: _Channel) -> None:
-        """Give a channel whose reply is overdue another number, and close the old one."""
-        old = channel.channel_id
+        """Give a channel whose reply is overdue another number."""
         try:
             self._registry.move(channel, self._get_free_channel_id())
         except ResourceError:
             channel.collect()
+
+    def _close_number(self, channel_id: int) -> None:
+        """Close the channel that such a one has left behind."""
         payload = self._encode_arguments(spec.Channel.Close, 'BsBB', (0, 'reply overdue', 0, 0))
         try:
-            self._answer(old, spec.Channel.Close, payload)
+            self._answer(channel_id, spec.Channel.Close, payload)
         except RecoverableConnectionError as exc:
             self._fail(exc)
 
@@ -451,14 +453,18 @@ class Connection(SingleUseConnection):
         """A method for a channel that is no more, or never was."""
         if self._registry.settle_crossing(channel_id) and method_sig == spec.Channel.CloseOk:
             return
-        if not self._registry.is_resting(channel_id):
-            raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
+        self._check_stray(channel_id, method_sig)
         if method_sig == spec.Channel.Close:  # it may never answer ours then
             self._registry.note_crossing(channel_id)
             self._answer(channel_id, spec.Channel.CloseOk, b'')
             self._registry.release(channel_id)
         elif method_sig == spec.Channel.CloseOk:
             self._registry.release(channel_id)
+
+    def _check_stray(self, channel_id: int, method_sig: MethodSig) -> None:
+        """`ChannelNotOpen` where the broker has no reason to speak of this number any more."""
+        if not self.is_closing and not self._registry.is_resting(channel_id):
+            raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
 
     # -- reading
 
@@ -537,17 +543,22 @@ class Connection(SingleUseConnection):
         content: Any,
         timeout: float | None = None,
     ) -> None:
-        """Send a method through `frame_writer`, and see whether the stream survives it."""
+        """Send a method through `frame_writer`, under a ``_send_lock``.
+
+        Raises `_WriteFailed` where the stream is dead: see `_explain`.
+        """
         transport = self._usable_transport()
-        self._write_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
+        self._try_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
 
     def _answer(self, channel_id: int, sig: MethodSig, payload: bytes) -> None:
         """Send a method that the thread which reads owes the broker, without waiting long.
 
         Raises `RecoverableConnectionError` where the broker doesn't take it.
         """
+        transport = self._usable_transport()
+        frame = (spec.FRAME_METHOD, channel_id, sig, payload, None)
         try:
-            self._write_method(channel_id, sig, payload, None, ANSWER_PATIENCE)
+            self._write_frame(transport, ANSWER_PATIENCE, *frame)
         except TimeoutError as exc:
             raise RecoverableConnectionError(f"the broker doesn't take our answer: {exc}") from exc
 
@@ -564,6 +575,23 @@ class Connection(SingleUseConnection):
         self, transport: _AbstractTransport, timeout: float | None, *frame: Any
     ) -> None:
         try:
+            self._try_frame(transport, timeout, *frame)
+        except _WriteFailed as exc:
+            raise self._explain(exc)  # noqa: B904 - it has the cause
+
+    def _explain(self, failed: _WriteFailed) -> BaseException:
+        """End the connection after a failed write: the error to raise.
+
+        If the broker said why before it went, this raises it. Another thread
+        may be reading that, and waiting for a ``_send_lock`` to act upon it.
+        """
+        self._reader.hear_last_words(LOOK_LIMIT)
+        assert failed.__cause__ is not None
+        return self._fail(failed.__cause__)
+
+    def _try_frame(self, transport: _AbstractTransport, timeout: float | None, *frame: Any) -> None:
+        """Write a frame, and see whether the stream survives it."""
+        try:
             self._put_frame(timeout, *frame)
         except BaseException as exc:
             if not transport.write_torn and (
@@ -572,8 +600,7 @@ class Connection(SingleUseConnection):
                 raise  # not an octet was sent
             dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
             if dead and not self._events.is_collecting_here():
-                # If the broker said why before it went, this raises it.
-                self._reader.hear_last_words(LOOK_LIMIT)
+                raise _WriteFailed(self, exc) from exc
             raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
 
     def _put_frame(self, timeout: float | None, *frame: Any) -> None:

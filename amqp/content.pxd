@@ -8,7 +8,7 @@ cdef class GenericContent:
     cdef public object frame_method
     cdef public object frame_args
     cdef public object _properties
-    cdef public object _header
+    cdef public object _octets
     cdef public object _body_buffer
     cdef public unsigned long long body_size
     cdef public unsigned long long body_received

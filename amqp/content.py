@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .body_buffer import BodyBuffer
 from .exceptions import FrameSyntaxError
-from .serialization import (
-    PROPERTY_CLASSES,
-    decode_properties_basic,
-    encode_properties,
-    take_properties,
-)
+from .tables import decode_properties_basic, encode_properties, take_properties
 
-__all__ = ('GenericContent',)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .scalars import Buffer
+
+__all__ = ('PROPERTY_CLASSES', 'GenericContent')
+
+# Class id -> decoder of its properties.
+PROPERTY_CLASSES: dict[int, Callable[[Buffer, int], tuple[dict[str, Any], int]]] = {
+    60: decode_properties_basic,
+}
 
 _content_header = Struct('>HHQ')
 
@@ -36,7 +41,7 @@ class GenericContent:
         '__dict__',
         '__weakref__',
         '_body_buffer',
-        '_header',
+        '_octets',
         '_properties',
         'body_received',
         'body_size',
@@ -55,8 +60,8 @@ class GenericContent:
         self.frame_method = frame_method
         self.frame_args = frame_args
         self._properties: dict[str, Any] | None = props
-        # The payload of a header frame whose properties are yet to be decoded.
-        self._header: bytes | None = None
+        # The properties as they came, until they are decoded.
+        self._octets: bytes | None = None
         self._body_buffer: BodyBuffer | None = None
         #: Octets of the body, announced and received.
         self.body_size = 0
@@ -70,13 +75,13 @@ class GenericContent:
         if properties is None:
             # They have been checked when they came: this can't fail.
             properties = self._decode_properties()
-            self._properties, self._header = properties, None
+            self._properties, self._octets = properties, None
         return properties
 
     @properties.setter
     def properties(self, properties: dict[str, Any]) -> None:
         self._properties = properties
-        self._header = None
+        self._octets = None
 
     @property
     def ready(self) -> bool:
@@ -97,11 +102,11 @@ class GenericContent:
         if len(buf) - offset < PROPERTIES_OFFSET + 2:
             raise FrameSyntaxError(f'content header of {len(buf) - offset} octets')
         class_id, _weight, self.body_size = _content_header.unpack_from(buf, offset)
-        offset = self._load_properties(class_id, buf, offset + PROPERTIES_OFFSET)
+        end = self._load_properties(class_id, buf, offset + PROPERTIES_OFFSET)
         self.header_received = True
         if not self.body_size:
             self._body_complete(b'')
-        return offset
+        return end
 
     def inbound_body(self, buf: bytes | memoryview) -> None:
         """Take the payload of a body frame."""
@@ -129,14 +134,14 @@ class GenericContent:
     def _load_properties(self, class_id: int, buf: bytes, offset: int) -> int:
         if class_id not in PROPERTY_CLASSES:
             raise FrameSyntaxError(f'content of class {class_id}, which has none')
-        self._properties, offset = take_properties(buf, offset)
-        self._header = buf if self._properties is None else None
-        return offset
+        properties = self._properties = take_properties(buf, offset)
+        self._octets = buf[offset:] if properties is None else None
+        return len(buf)
 
     def _decode_properties(self) -> dict[str, Any]:
-        if self._header is None:
+        if self._octets is None:
             return {}
-        properties: dict[str, Any] = decode_properties_basic(self._header, PROPERTIES_OFFSET)[0]
+        properties: dict[str, Any] = decode_properties_basic(self._octets, 0)[0]
         return properties
 
     def _serialize_properties(self) -> bytes:

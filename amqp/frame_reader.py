@@ -114,17 +114,21 @@ class FrameReader:
     def advance(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Read one method, or wait until another thread has; whether it was this one."""
         connection = self._connection()
-        if not self._role.take_or_wait(lambda: ready() or connection._is_lost(), deadline):
-            connection._usable_transport()
-            return False
+        outer = self._role.is_mine()
         try:
+            if not outer and not self._role.take_or_wait(
+                lambda: ready() or connection._is_lost(), deadline
+            ):
+                connection._usable_transport()
+                return False
             if ready():
                 return False
             while not self._read_frame(deadline):
                 pass
             return True
         finally:
-            self._role.step_down()
+            if not outer:
+                self._role.step_down()
 
     def deliver_next(self, polls: bool) -> bool:
         """Run the callback of the next delivery, if it is the next thing to be done.
@@ -209,13 +213,15 @@ class FrameReader:
     def read_one(self, deadline: Deadline) -> bool:
         """Read one frame; whether it completed a method."""
         connection = self._connection()
-        if not self._role.take_or_wait(connection._is_lost, deadline):
-            connection._usable_transport()
-            return False
+        outer = self._role.is_mine()
         try:
+            if not outer and not self._role.take_or_wait(connection._is_lost, deadline):
+                connection._usable_transport()
+                return False
             return self._take_frame(deadline)
         finally:
-            self._role.step_down()
+            if not outer:
+                self._role.step_down()
 
     def leave_nothing_unseen(self, reports: bool = False) -> None:
         """Handle what has left the kernel: an event loop can't see it.
@@ -240,17 +246,19 @@ class FrameReader:
 
         :param kernel: whether to ask the kernel for more.
         """
-        if not self._role.try_take():
-            return 0
         count = 0
+        outer = self._role.is_mine()
         try:
+            if not outer and not self._role.try_take():
+                return 0
             transport = self._connection()._usable_transport()
             while count < limit and (kernel or transport.has_unseen_frame()):
                 count += self._read_frame(NOW)
         except TimeoutError:
             pass  # nothing more is there
         finally:
-            self._role.step_down()
+            if not outer:
+                self._role.step_down()
         return count
 
     def hear_last_words(self, limit: int) -> None:
@@ -263,12 +271,14 @@ class FrameReader:
         deadline = Deadline(LAST_WORDS_PATIENCE, time.monotonic())
         with suppress(TimeoutError):
             while not connection._is_lost():
-                if self._role.take_or_wait(connection._is_lost, deadline):
-                    try:
+                outer = self._role.is_mine()
+                try:
+                    if outer or self._role.take_or_wait(connection._is_lost, deadline):
                         self.look(limit)
-                    finally:
+                        return
+                finally:
+                    if not outer:
                         self._role.step_down()
-                    return
 
     def _read_frame(self, deadline: Deadline) -> bool:
         connection = self._connection()

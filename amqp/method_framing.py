@@ -104,6 +104,9 @@ class Inbound:
             return True
         if channel == 0:
             raise UnexpectedFrame(f'content on channel 0 (method {method_sig})')
+        if channel not in self._connection.channels:
+            # Before memory is taken for what nobody will get.
+            self._connection._check_stray(channel, method_sig)
         self.awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
         return False
 

@@ -13,7 +13,6 @@ cdef class ReadBuffer:
     cdef public Py_ssize_t end
     cdef public Py_ssize_t channel_id
     cdef public object consumer_tag
-    cdef bytes _tag_octets
     cdef bint _full
     cdef object _awaited
     cdef object _awaited_header

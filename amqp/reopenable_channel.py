@@ -116,8 +116,7 @@ class ReopenableChannel(AbstractChannel):
             connection = self._usable_connection()
             if self.is_closing:
                 raise RecoverableChannelError('the channel is closing', spec.Channel.Open)
-            deadline = Deadline(connection._reply_patience(), time.monotonic())
-            connection._wait_until(self._not_opening, deadline)
+            self._wait_for_another_opener(connection)
         try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
         except TimeoutError:
@@ -125,6 +124,16 @@ class ReopenableChannel(AbstractChannel):
                 self._state.state = ChannelState.REOPENABLE
             raise
         self.on_open(self)
+
+    def _wait_for_another_opener(self, connection: Any) -> None:
+        patience = connection._reply_patience()
+        deadline = Deadline(patience, time.monotonic())
+        try:
+            connection._wait_until(self._not_opening, deadline)
+        except TimeoutError:
+            if self._not_opening() or not deadline.expired(time.monotonic()):
+                raise  # a callback's own
+            self._reply_overdue(f'no Channel.OpenOk within {patience} s')
 
     def _begin_opening(self) -> bool:
         """Whether it is this thread that opens the channel."""
@@ -181,9 +190,11 @@ class ReopenableChannel(AbstractChannel):
         """The broker closes the channel: answer, and tell whoever has to do with it."""
         error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
         # No other thread may send a method behind the close-ok.
-        if not self._send_lock.acquire(timeout=ANSWER_PATIENCE):
-            raise RecoverableConnectionError("the broker doesn't take what is being sent")
+        lock = self._send_lock
+        outer = lock._is_owned()
         try:
+            if not outer and not lock.acquire(timeout=ANSWER_PATIENCE):
+                raise RecoverableConnectionError("the broker doesn't take what is being sent")
             was_closing = self.is_closing
             connection = self.connection
             if was_closing and connection is not None:
@@ -192,7 +203,8 @@ class ReopenableChannel(AbstractChannel):
             self._answer(spec.Channel.CloseOk)
             self._state.advance(ChannelEvent.RECV_CLOSE)
         finally:
-            self._send_lock.release()
+            if not outer and lock._is_owned():
+                lock.release()
         if was_closing:
             self._unreported = error  # for our `close`, which ends here
             self._resolve_reply(spec.Channel.CloseOk, ())
@@ -288,13 +300,17 @@ class ReopenableChannel(AbstractChannel):
         """Leave the channel to its fate: a late reply must not match a later request."""
         connection = self._usable_connection()
         error = RPCTimeout(text)
+        left = None
         with self._send_lock:
             state = self._state.state
             if state in (ChannelState.OPENING, ChannelState.OPEN):
+                left = self.channel_id
                 self._state.advance(ChannelEvent.RPC_TIMEOUT)
                 connection._move_channel(self)
             elif state is ChannelState.CLOSING:
                 connection._registry.forget(self, reuse_id=False)
+        if left is not None:
+            connection._close_number(left)
         self._lose_state(error)
         raise error
 

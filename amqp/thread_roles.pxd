@@ -7,6 +7,7 @@ cdef class ReaderRole:
     cdef object _changed
     cdef Py_ssize_t _waiting
 
+    cpdef bint is_mine(self)
     cpdef bint try_take(self)
     cpdef step_down(self)
 

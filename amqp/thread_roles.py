@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .deadline import Deadline
 
@@ -20,19 +21,36 @@ class ReaderRole:
     """A role for one thread, which may take it again while it has it.
 
     It is re-entrant for callbacks that run while their thread reads: those of
-    subclasses that dispatch in their own way.
+    subclasses that dispatch in their own way. What a signal handler raises may
+    fall right behind the taking, so take it within the ``try`` whose
+    ``finally`` steps down::
+
+        outer = role.is_mine()
+        try:
+            if not outer and not role.try_take():
+                return
+            ...
+        finally:
+            if not outer:
+                role.step_down()
     """
 
     __slots__ = ('_changed', '_role', '_waiting')
 
     def __init__(self) -> None:
-        self._role = threading.RLock()
+        self._role: Any = threading.RLock()
         self._changed = threading.Condition(threading.Lock())
         self._waiting = 0
 
+    def is_mine(self) -> bool:
+        """Whether this thread has the role."""
+        mine: bool = self._role._is_owned()
+        return mine
+
     def try_take(self) -> bool:
         """Take the role, if it can be had at once."""
-        return self._role.acquire(False)
+        taken: bool = self._role.acquire(False)
+        return taken
 
     def take_or_wait(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Take the role, or wait for a change; whether the role was taken.
@@ -40,14 +58,14 @@ class ReaderRole:
         Returns False when *ready* has become true or may have; raises
         ``socket.timeout`` at the deadline.
         """
-        if self._role.acquire(blocking=False):
+        if self._role.acquire(False):
             return True
         with self._changed:
             # Counted before the second try: a reader that steps down between
             # the two tries either leaves the role to be had, or sees us.
             self._waiting += 1
             try:
-                if self._role.acquire(blocking=False):
+                if self._role.acquire(False):
                     return True
                 if not ready():
                     remaining = deadline.remaining(time.monotonic())
@@ -59,7 +77,9 @@ class ReaderRole:
         return False
 
     def step_down(self) -> None:
-        """Give the role up."""
+        """Give the role up, if this thread has it."""
+        if not self.is_mine():
+            return  # and wake nobody: those who wait would wake each other for ever
         self._role.release()
         if self._waiting:
             self.wake_all()

@@ -22,6 +22,10 @@ cdef class ReaderRole:
         self._changed = threading.Condition(threading.Lock())
         self._waiting = 0
 
+    cpdef bint is_mine(self):
+        """Whether this thread has the role."""
+        return self._depth > 0 and self._owner == PyThread_get_thread_ident()
+
     cpdef bint try_take(self):
         """Take the role, if it can be had at once."""
         cdef unsigned long me = PyThread_get_thread_ident()
@@ -58,7 +62,9 @@ cdef class ReaderRole:
         return False
 
     cpdef step_down(self):
-        """Give the role up."""
+        """Give the role up, if this thread has it."""
+        if not self.is_mine():
+            return  # and wake nobody: those who wait would wake each other for ever
         with cython.critical_section(self):
             self._depth -= 1
         if self._waiting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,15 @@ def pytest_report_header() -> str:
 
 def pytest_configure() -> None:
     expected = os.environ.get('AMQP_TEST_EXPECT')
-    if expected and expected != amqp.speedups:
+    if not expected:
+        return
+    # What the package says of itself, and what its modules are.
+    found = {'amqp': amqp.speedups}
+    sources = Path(ROOT, 'amqp')
+    for path in [*sources.glob('*.pyx'), *sources.glob('*.pxd')]:
+        file = str(import_module(f'amqp.{path.stem}').__file__)
+        found[f'amqp.{path.stem}'] = 'pure' if file.endswith('.py') else 'compiled'
+    if set(found.values()) != {expected}:
         raise pytest.UsageError(
-            f'expected the {expected} build under test, found {amqp.speedups}: {amqp.__file__}'
+            f'expected the {expected} build under test, found {found}: {amqp.__file__}'
         )

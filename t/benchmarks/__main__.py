@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ from t.benchmarks.report import BROKER, PEER, Report, machine, significant
 from t.benchmarks.worker import Job
 from t.benchmarks.workloads import WORKLOADS, Workload
 
-QUICK = Options(rounds=2, budget=0.06)
+QUICK = Options(rounds=1, budget=0.1)
 QUICK_CONTESTANTS = ('compiled', 'pure', BASELINE)
 #: Rounds against a broker: its own part of the noise is large, and each has to fill queues.
 BROKER_ROUNDS = 3
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.profile:
                 profiling.profile(bench, WORKLOADS[args.profile], args.profiler)
                 return 0
-            report = measure(bench, args, contestants, notes)
+            bench.notes += notes
+            report = measure(bench, args, contestants)
     except (EnvironmentFailed, MeasurementFailed) as exc:
         raise SystemExit(str(exc)) from exc
     write(report, args)
@@ -107,9 +109,7 @@ def prepare(
     return [CONTESTANTS[key] for key in interpreters], interpreters, notes
 
 
-def measure(
-    bench: Bench, args: argparse.Namespace, contestants: list[Contestant], notes: list[str]
-) -> Report:
+def measure(bench: Bench, args: argparse.Namespace, contestants: list[Contestant]) -> Report:
     about: dict[str, Any] = {
         'date': time.strftime('%Y-%m-%d'),
         **machine(),
@@ -118,10 +118,13 @@ def measure(
         },
         'rounds': bench.options.rounds,
         'budget': bench.options.budget,
-        'notes': notes,
+        'notes': bench.notes,
     }
     report = Report(about)
     workloads = chosen(args.only)
+    if shutil.which('strace') is None:
+        bench.notes.append('There is no strace here: system calls were not counted.')
+        workloads = [each for each in workloads if each.kind != 'calls']
     run(report, bench, PEER, workloads, contestants)
     if args.broker and not args.quick:
         bench.options = Options(min(BROKER_ROUNDS, bench.options.rounds), bench.options.budget)

@@ -52,6 +52,11 @@ class Contestant:
     build_requirements: ClassVar[tuple[str, ...]] = ()
     environ: ClassVar[Mapping[str, str]] = {}
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it's this project."""
+        return str(ROOT) in self.requirements
+
     def describe(self) -> dict[str, Any]:
         """Version and build, as found in the environment."""
         module = __import__(self.module)

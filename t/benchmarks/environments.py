@@ -48,7 +48,7 @@ def fingerprint(contestant: Contestant) -> str:
         sorted(contestant.environ.items()),
     ):
         digest.update(json.dumps(part).encode())
-    if str(ROOT) in contestant.requirements:
+    if contestant.is_own:
         for path in _sources():
             digest.update(f'{path}\0'.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from t.benchmarks.workloads import Workload
 
 WORKER = Path(__file__).with_name('worker.py')
 #: Seconds that one measurement may take.
-PATIENCE = 120
+PATIENCE = 60
 #: What a broker may send ahead of acknowledgements.
 PREFETCH = 500
 #: Imports in one measurement.
@@ -50,6 +51,8 @@ class Bench:
         self.interpreters = interpreters
         self.port = port
         self.options = options
+        #: What to say beside the figures.
+        self.notes: list[str] = []
 
     # -- rounds
 
@@ -67,10 +70,23 @@ class Bench:
                 for contestant in contestants:
                     if contestant.key in missing:
                         continue
-                    result = self.measure(workload, contestant, broker)
+                    result = self.try_to_measure(workload, contestant, broker)
                     if result is None:
                         missing.add(contestant.key)
                     yield workload, contestant, number, result
+
+    def try_to_measure(
+        self, workload: Workload, contestant: Contestant, broker: str | None
+    ) -> Result | None:
+        """As `measure`; what another client cannot do is noted, and no reason to give up."""
+        try:
+            return self.measure(workload, contestant, broker)
+        except MeasurementFailed as exc:
+            if contestant.is_own:
+                raise
+            self.notes.append(f'{contestant.title} fails at: {workload.title}.')
+            print(f'\n{exc}', file=sys.stderr)
+            return None
 
     def measure(
         self, workload: Workload, contestant: Contestant, broker: str | None = None
@@ -187,11 +203,11 @@ def per_message(result: Result | None) -> Result | None:
     """With microseconds of CPU of each message, and messages a second of real time."""
     if result is None:
         return None
-    count = result['count']
+    runs = result['runs']
     return {
         **result,
-        'figure': result['cpu'] / count * 1e6,
-        'rate': count / result['wall'],
+        'figure': statistics.median(run['cpu'] / run['count'] for run in runs) * 1e6,
+        'rate': statistics.median(run['count'] / run['wall'] for run in runs),
     }
 
 

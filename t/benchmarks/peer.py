@@ -5,8 +5,8 @@ standard input. What it does on a connection is the connection's virtual host, a
 
 * it answers methods with canned replies, and publishes with confirms, a window of them at once;
 * with `sink` it reads and throws away what comes after the channel is open;
-* once there is a consumer it sends it one delivery after the other, many with each system call,
-  and throws away what comes.
+* once there is a consumer it sends it one delivery after the other, many with each system call, and
+  throws away what comes; with `prefetch`, no more of them than that ahead of the acks.
 
 Frames are built by pamqp: nothing is shared with the clients that are measured.
 """
@@ -14,6 +14,7 @@ Frames are built by pamqp: nothing is shared with the clients that are measured.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -48,6 +49,10 @@ METHOD, BODY = 1, 3
 #: Where a delivery has its tag: after frame header, method and consumer tag.
 TAG_OFFSET = FRAME.size + 4 + 1 + len(TAG)
 
+#: basic.ack: header, method, tag, a bit, end.
+ACK_LENGTH = FRAME.size + 4 + 8 + 1 + 1
+ACK_TAG_OFFSET = FRAME.size + 4
+
 Sig = tuple[int, int]
 START_OK, TUNE_OK, OPEN, CLOSE = (10, 11), (10, 31), (10, 40), (10, 50)
 CHANNEL_OPEN, CONSUME, GET, PUBLISH = (20, 10), (60, 20), (60, 70), (60, 40)
@@ -65,6 +70,7 @@ class Script:
     sample: str = '16 B'
     limit: int = 0
     window: int = 0
+    prefetch: int = 0
 
     def encode(self) -> str:
         return dumps(asdict(self))
@@ -189,8 +195,7 @@ class Session(threading.Thread):
             self._sink()
         elif sig == CONSUME:
             self._flush()
-            threading.Thread(target=self._deliver, args=(channel,), daemon=True).start()
-            self._sink()
+            self._serve_consumer(channel)
 
     def _count_publish(self, channel: int) -> None:
         # Each sample that is confirmed has a body of one frame.
@@ -204,8 +209,18 @@ class Session(threading.Thread):
             self.sock.sendall(self.replies)
             self.replies.clear()
 
+    def _serve_consumer(self, channel: int) -> None:
+        if self.script.prefetch:
+            self._deliver_ahead_of_acks(channel)
+        else:
+            threading.Thread(target=self._deliver, args=(channel,), daemon=True).start()
+            self._sink()
+
+    def _wake_for(self, size: int) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
     def _sink(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
+        self._wake_for(LOW_WATER)
         buffer = bytearray(1 << 20)
         while self.sock.recv_into(buffer):
             pass
@@ -220,6 +235,32 @@ class Session(threading.Thread):
                 first += deliveries.count
                 if self.script.limit:
                     return
+
+    def _deliver_ahead_of_acks(self, channel: int) -> None:
+        half = self.script.prefetch // 2
+        deliveries = Deliveries(SAMPLES[self.script.sample], channel, half)
+        sent = acked = 0
+        received = bytearray()
+        self._wake_for(half * ACK_LENGTH)
+        # Polled, then read: a read that waits has taken what there was before and counts it no
+        # more. As more than half are on their way, the half that is waited for comes.
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        while True:
+            while sent - acked <= half:
+                deliveries.number(sent + 1)
+                self.sock.sendall(deliveries.block)
+                sent += half
+            poll.poll()
+            data = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            if not data:
+                return
+            received += data
+            whole = len(received) // ACK_LENGTH * ACK_LENGTH
+            if whole:
+                place = whole - ACK_LENGTH + ACK_TAG_OFFSET
+                acked = int.from_bytes(received[place : place + 8], 'big')
+                del received[:whole]
 
 
 def start() -> commands.Connection.Start:
@@ -262,9 +303,16 @@ class PeerProcess:
     """The peer, started and stopped: a context manager."""
 
     def __enter__(self) -> PeerProcess:
-        command = [sys.executable, '-m', 't.benchmarks.peer']
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', 't.benchmarks.peer'],
+            cwd=ROOT,
+            # Without what keeps that folder from being looked in.
+            env={name: os.environ[name] for name in os.environ if name != 'PYTHONSAFEPATH'},
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+        )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         return self

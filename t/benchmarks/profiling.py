@@ -27,11 +27,11 @@ def profile(bench: Bench, workload: Workload, profiler: str | None = None) -> No
 
 def _perf(bench: Bench, workload: Workload, key: str, folder: Path) -> None:
     data = str(folder / 'perf.data')
-    record = ['perf', 'record', '-q', '-F', '2999', '-g', '-o', data, '--']
-    _run(bench, workload, key, record)
-    report = ['perf', 'report', '-i', data, '--stdio', '-g', 'none', '--percent-limit', '0.4']
+    _run(bench, workload, key, ['perf', 'record', '-q', '-F', '2999', '-o', data, '--'])
+    report = ['perf', 'report', '-i', data, '--stdio', '--sort', 'dso,symbol']
     shown = subprocess.run(report, capture_output=True, text=True, check=False).stdout
-    print('\n'.join(line for line in shown.splitlines() if line.strip())[: 200 * LINES])
+    lines = [line for line in shown.splitlines() if line and not line.startswith('#')]
+    print('\n'.join(lines[:LINES]))
 
 
 def _cprofile(bench: Bench, workload: Workload, key: str, folder: Path) -> None:

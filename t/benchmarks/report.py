@@ -101,12 +101,11 @@ class Report:
         return [workload for key, workload in WORKLOADS.items() if key in seen]
 
     def markdown(self) -> str:
-        tables = [
-            f'### {TITLES[where]}\n\n{self._table(where)}'
-            for where in (PEER, BROKER)
-            if self.workloads(where)
-        ]
-        return '\n\n'.join((self._heading(), *tables)) + '\n'
+        parts = [self._heading()]
+        for where in (PEER, BROKER):
+            if self.workloads(where):
+                parts += [f'### {TITLES[where]}', self._comparison(where), self._amounts(where)]
+        return '\n\n'.join(parts) + '\n'
 
     def _heading(self) -> str:
         about = self.about
@@ -117,30 +116,39 @@ class Report:
         notes = ''.join(f'\n\n{note}' for note in about.get('notes', ()))
         return (
             f'{about["date"]}: {about["cpu"]}, {about["cores"]} cores, {about["system"]}, '
-            f'{about["python"]}. {clients}.\n\n'
-            'Nx: so many times less than py-amqp from its wheel, CPU time of a message. '
-            f'{SHORT.strip()}: short of the goal.{notes}'
+            f'{about["python"]}. {clients}. Medians of {about["rounds"]} rounds.{notes}'
         )
 
-    def _table(self, where: str) -> str:
+    def _comparison(self, where: str) -> str:
+        """The goals, and what each contestant reaches of them."""
         keys = self.contestants(where)
-        with_goals = where == PEER
-        head = ['workload']
-        if with_goals:
-            head.append('goal')
-        head += [CONTESTANTS[key].title for key in keys if key != BASELINE]
-        head += [f'µs: {CONTESTANTS[key].title}' for key in keys]
-        head += [f'messages/s: {CONTESTANTS[key].title}' for key in keys]
-        lines = [row(head), row(['---'] + ['---:'] * (len(head) - 1))]
-        for workload in self.workloads(where):
-            cells = [workload.title]
-            if with_goals:
-                cells.append(self._goals(workload))
-            cells += [self._reached(workload, key, where) for key in keys if key != BASELINE]
-            cells += [self._amount(workload, key, where) for key in keys]
-            cells += [self._rate(workload, key, where) for key in keys]
-            lines.append(row(cells))
-        return '\n'.join(lines)
+        titles = [CONTESTANTS[key].title for key in keys]
+        goals = ['goal'] if where == PEER else []
+        table = [
+            [
+                workload.title,
+                *([self._goals(workload)] if goals else []),
+                *(self._reached(workload, key, where) for key in keys),
+            ]
+            for workload in self.workloads(where)
+        ]
+        said = (
+            f'Nx: so many times less than {CONTESTANTS[BASELINE].title}, by CPU time. '
+            f'{SHORT.strip()}: short of the goal.'
+        )
+        return f'{said}\n\n{markdown_table(["workload", *goals, *titles], table)}'
+
+    def _amounts(self, where: str) -> str:
+        """CPU time of a message, and messages a second of real time."""
+        keys = self.contestants(where)
+        table = [
+            [workload.title, *(self._amount_and_rate(workload, key, where) for key in keys)]
+            for workload in self.workloads(where)
+            if workload.goal is None or workload.goal.is_ratio
+        ]
+        titles = [CONTESTANTS[key].title for key in keys]
+        said = 'CPU time of a message in the client, and messages a second of real time.'
+        return f'{said}\n\n{markdown_table(["workload", *titles], table)}'
 
     def _goals(self, workload: Workload) -> str:
         goals = [str(workload.goal)] if workload.goal else []
@@ -160,24 +168,21 @@ class Report:
         figure = self.figure(workload.key, contestant, where)
         if figure is None:
             return NOTHING
-        unit = UNITS[workload.kind]
-        return (
-            f'{significant(figure)} {unit}'.rstrip()
-            if workload.kind != 'cpu'
-            else significant(figure)
-        )
+        return f'{significant(figure)} {UNITS[workload.kind]}'.rstrip()
 
-    def _rate(self, workload: Workload, contestant: str, where: str) -> str:
+    def _amount_and_rate(self, workload: Workload, contestant: str, where: str) -> str:
+        amount = self._amount(workload, contestant, where)
         rate = self.figure(workload.key, contestant, where, 'rate')
-        return NOTHING if rate is None else f'{float(significant(rate)):,.0f}'
+        return amount if rate is None else f'{amount}, {float(significant(rate)):,.0f}/s'
 
 
 def goal_of(workload: Workload, contestant: str) -> Goal | None:
     return {COMPILED: workload.goal, PURE: workload.pure_goal}.get(contestant)
 
 
-def row(cells: Iterable[str]) -> str:
-    return f'| {" | ".join(cells)} |'
+def markdown_table(head: list[str], lines: list[list[str]]) -> str:
+    rule = ['---'] + ['---:'] * (len(head) - 1)
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, rule, *lines))
 
 
 def significant(number: float, digits: int = 3) -> str:

@@ -80,14 +80,20 @@ def _publish(key: str, title: str, sample: str, goal: float, **more: Any) -> Wor
 
 
 def _consume(
-    key: str, title: str, sample: str, goal: float, task: str = 'consume', **more: Any
+    key: str,
+    title: str,
+    sample: str,
+    goal: float,
+    task: str = 'consume',
+    prefetch: int = 0,
+    **more: Any,
 ) -> Workload:
     return Workload(
         key,
         title,
         task=task,
         sample=sample,
-        script=Script(sample=sample),
+        script=Script(sample=sample, prefetch=prefetch),
         goal=Goal(goal),
         **more,
     )
@@ -95,6 +101,8 @@ def _consume(
 
 PURE_PUBLISH, PURE_CONSUME = Goal(1.8), Goal(2.5)
 ACK = {'ack': True}
+#: What the peer sends ahead of acks. (Without a limit Pika never comes back from dispatching.)
+PREFETCH = 2_000
 
 _TABLE = (
     _publish('publish-16', 'publish 16 B', '16 B', 9, pure_goal=PURE_PUBLISH, broker=True),
@@ -129,9 +137,23 @@ _TABLE = (
         broker=True,
     ),
     _consume('consume-100k', 'consume 100 KiB', '100 KiB', 4.5),
-    _consume('ack-1k', 'consume and ack 1 KiB', '1 KiB', 13, arguments=ACK, broker=True),
     _consume(
-        'ack-celery', "consume and ack 1 KiB, Celery's", 'Celery', 16, arguments=ACK, broker=True
+        'ack-1k',
+        'consume and ack 1 KiB',
+        '1 KiB',
+        13,
+        prefetch=PREFETCH,
+        arguments=ACK,
+        broker=True,
+    ),
+    _consume(
+        'ack-celery',
+        "consume and ack 1 KiB, Celery's",
+        'Celery',
+        16,
+        prefetch=PREFETCH,
+        arguments=ACK,
+        broker=True,
     ),
     _consume(
         'batch-1k',
@@ -139,6 +161,7 @@ _TABLE = (
         '1 KiB',
         30,
         task='consume_batch',
+        prefetch=PREFETCH,
         baseline='ack-1k',
         broker=True,
     ),
@@ -148,6 +171,7 @@ _TABLE = (
         'Celery',
         30,
         task='consume_batch',
+        prefetch=PREFETCH,
         baseline='ack-celery',
         broker=True,
     ),
@@ -216,7 +240,7 @@ _TABLE = (
         task='consume',
         arguments=ACK,
         sample='16 B',
-        script=Script(sample='16 B'),
+        script=Script(sample='16 B', prefetch=PREFETCH),
         goal=Goal(1.02, 'calls'),
     ),
     Workload(

@@ -4,6 +4,6 @@
 
 `build` makes two copies of the package under names of their own, one of which it compiles. A
 `Target` invents cases for one module and runs them on both; `run` compares. To add a module:
-write a subclass of `Target` in a file like `serialization.py` here, and list it in `TARGETS` of
+write a subclass of `Target` in a file like `tables.py` here, and list it in `TARGETS` of
 `__main__.py`.
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from t.differential.build import Builds
 from t.differential.run import Target, run
-from t.differential.serialization import Serialization
+from t.differential.tables import Tables
 
-TARGETS: tuple[type[Target], ...] = (Serialization,)
+TARGETS: tuple[type[Target], ...] = (Tables,)
 
 
 def main(argv: list[str] | None = None) -> int:

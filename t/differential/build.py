@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'amqp'
 
-# As in setup.py; there are no extensions for modules without a .pxd.
+# As in setup.py, whose directives are taken too.
 SETUP = """\
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-names = {names!r}
+sources = {sources!r}
 setup(name='amqp_compiled', script_args=['-q', 'build_ext', '--inplace'], ext_modules=cythonize(
-    [Extension('amqp_compiled.' + name, ['amqp_compiled/' + name + '.py']) for name in names],
-    compiler_directives={{
-        'language_level': 3, 'annotation_typing': False, 'freethreading_compatible': True,
-    }},
+    [Extension('amqp_compiled.' + name, [path]) for name, path in sources.items()],
+    compiler_directives={directives!r},
     quiet=True,
 ))
 """
+
+
+def compiler_directives() -> dict[str, Any]:
+    """Those of setup.py, which can't be imported without running."""
+    tree = ast.parse((ROOT / 'setup.py').read_text(encoding='utf-8'))
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'DIRECTIVES':
+            found: dict[str, Any] = ast.literal_eval(statement.value)
+            return found
+    raise LookupError('setup.py has no DIRECTIVES')
+
+
+def sources() -> dict[str, str]:
+    """Module -> what it is compiled from."""
+    found = {path.stem: f'amqp_compiled/{path.stem}.py' for path in PACKAGE.glob('*.pxd')}
+    found |= {path.stem: f'amqp_compiled/{path.name}' for path in PACKAGE.glob('*.pyx')}
+    return found
 
 
 class Builds:
@@ -35,8 +52,9 @@ class Builds:
         self.directory = directory
         for name in ('amqp_pure', 'amqp_compiled'):
             self._copy(directory / name)
-        names = sorted(path.stem for path in (directory / 'amqp_compiled').glob('*.pxd'))
-        (directory / 'setup.py').write_text(SETUP.format(names=names))
+        (directory / 'setup.py').write_text(
+            SETUP.format(sources=sources(), directives=compiler_directives())
+        )
         subprocess.run([sys.executable, 'setup.py'], cwd=directory, check=True)
         sys.path.insert(0, str(directory))
         importlib.invalidate_caches()
@@ -44,11 +62,12 @@ class Builds:
     @staticmethod
     def _copy(to: Path) -> None:
         to.mkdir()
-        for path in [*PACKAGE.glob('*.py'), *PACKAGE.glob('*.pxd')]:
-            shutil.copy(path, to)
+        for pattern in ('*.py', '*.pxd', '*.pyx'):
+            for path in PACKAGE.glob(pattern):
+                shutil.copy(path, to)
         # Without what the package imports at its top: a module is loaded alone.
         (to / '__init__.py').write_text('')
-        for path in to.glob('*.pxd'):
+        for path in [*to.glob('*.pxd'), *to.glob('*.pyx')]:
             path.write_text(path.read_text().replace('from amqp.', f'from {to.name}.'))
 
     def load(self, module: str) -> tuple[ModuleType, ModuleType]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import random
 from types import ModuleType
 
 import pytest
 
-from amqp import serialization
+from amqp import tables
 from t.differential import __main__ as main_module
-from t.differential.build import Builds
+from t.differential.build import PACKAGE, SETUP, Builds, compiler_directives
 from t.differential.run import Finding, Target, outcome, run
-from t.differential.serialization import Serialization
+from t.differential.tables import Tables
 
 
 @pytest.fixture(scope='module')
@@ -31,16 +33,16 @@ def test_both_builds_agree(target, builds):
 
 def test_the_same_seed_gives_the_same_cases():
     def first(seed):
-        cases = Serialization().cases(random.Random(seed))
+        cases = Tables().cases(random.Random(seed))
         return [repr(next(cases)) for _ in range(200)]
 
     assert first(1) == first(1) != first(2)
 
 
 def test_cases_reach_values_and_both_errors():
-    target = Serialization()
+    target = Tables()
     cases = target.cases(random.Random(0))
-    results = [outcome(target, serialization, next(cases)) for _ in range(3000)]
+    results = [outcome(target, tables, next(cases)) for _ in range(3000)]
     assert all(fine for _, fine in results)
     kinds = [text.split(' ', 1)[0] for text, _ in results]
     assert min(kinds.count(kind) for kind in ('value', 'FrameSyntaxError:', 'EncodeError:')) > 100
@@ -108,3 +110,35 @@ def test_report(capsys):
 def test_a_module_that_is_not_compiled_is_noticed(builds):
     with pytest.raises(RuntimeError, match='amqp_compiled'):
         builds.load('spec')
+
+
+def test_the_copies_are_compiled_as_the_package_is():
+    directives = compiler_directives()
+    assert directives['annotation_typing'] is False
+    assert f'compiler_directives={directives!r}' in SETUP.format(sources={}, directives=directives)
+
+
+def own_functions(module):
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, '__module__', '') == module.__name__
+    }
+
+
+@pytest.mark.parametrize('name', sorted(path.stem for path in PACKAGE.glob('*.pyx')))
+def test_twins_have_the_same_names(name, builds):
+    pure, compiled = map(own_functions, builds.load(name))
+    # What the twin in C has for itself alone, nobody sees.
+    assert compiled.keys() <= pure.keys()
+    assert {each for each in pure if not each.startswith('_')} <= compiled.keys()
+    for each, function in compiled.items():
+        assert inspect.getdoc(function) == inspect.getdoc(pure[each])
+        assert list(inspect.signature(function).parameters) == list(
+            inspect.signature(pure[each]).parameters
+        )
+    # Whatever other modules import from it is in both.
+    for path in PACKAGE.glob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.ImportFrom) and node.module == name:
+                assert {alias.name for alias in node.names} <= compiled.keys()

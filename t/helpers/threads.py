@@ -50,3 +50,31 @@ def until(reached: Callable[[], Any]) -> None:
         if time.monotonic() > give_up:
             raise AssertionError('it never came about')
         time.sleep(0.0005)
+
+
+class Interrupted(Exception):
+    """What a signal handler raises."""
+
+
+class InterruptedLock:
+    """A re-entrant lock, with a signal right behind the first time that it is taken."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self._pending = True
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; raises `Interrupted` once, when it has been taken."""
+        taken: bool = self._lock.acquire(blocking, timeout)
+        if taken and self._pending:
+            self._pending = False
+            raise Interrupted
+        return taken
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def _is_owned(self) -> bool:
+        owned: bool = self._lock._is_owned()
+        return owned

@@ -13,7 +13,7 @@ import amqp
 from amqp import spec
 from amqp.channel import REJECTED_MESSAGE_WITHOUT_CALLBACK, Channel
 from amqp.protocol import queue_declare_ok_t
-from t.helpers.threads import Background, until
+from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 
 CLOSE = commands.Channel.Close(404, "NOT_FOUND - no 'q'", 50, 10)
 
@@ -367,6 +367,30 @@ def test_the_end_of_a_consumer_that_nobody_waits_for(channel, wire):
     assert seen == []
 
 
+@pytest.mark.parametrize('no_ack', [True, False])
+def test_consumers_that_come_and_go_leave_nothing_behind(channel, no_ack):
+    for _ in range(5):
+        tag = channel.basic_consume('q', callback=print, on_cancel=print, no_ack=no_ack)
+        channel.basic_cancel(tag, nowait=True)
+    assert (channel.callbacks, channel.cancel_callbacks) == ({}, {})
+    # The last may have messages under way; those before it had theirs.
+    assert channel.no_ack_consumers == ({tag} if no_ack else set())
+    tag = channel.basic_consume('q', tag, callback=print, no_ack=no_ack)  # the same again
+    channel.basic_consume('q', 'other', callback=print)
+    assert channel.no_ack_consumers == ({tag} if no_ack else set())
+    assert not channel._left_behind
+
+
+def test_messages_on_their_way_to_an_ended_consumer_without_acks_are_dropped(channel, wire):
+    channel.basic_consume('q', 'tag', callback=print, no_ack=True)
+    channel.basic_cancel('tag', nowait=True)
+    channel.basic_consume('q', 'other', nowait=True)  # has no reply that tells anything
+    wire.deliver(1, 'tag', 7)
+    drain(channel.connection)
+    assert channel.queue_declare('q').queue == 'q'
+    assert not [frame for _, frame in wire.received if isinstance(frame, commands.Basic.Reject)]
+
+
 @pytest.mark.parametrize('nowait', [True, False])
 def test_cancelled_by_the_broker(channel, wire, nowait):
     seen = []
@@ -650,3 +674,10 @@ def test_a_confirm_without_confirm_mode(channel, wire, method):
     wire.send(1, method)
     with pytest.raises(amqp.UnexpectedFrame, match='not in confirm mode'):
         drain(channel.connection)
+
+
+def test_an_exception_right_behind_the_taking_of_the_lock_leaves_it_to_be_had(channel):
+    lock, channel._send_lock = channel._send_lock, InterruptedLock(channel._send_lock)
+    with pytest.raises(Interrupted):
+        channel.basic_publish(amqp.Message(b'x'), timeout=5)
+    assert Background(lock.acquire, timeout=5).result()

@@ -11,6 +11,7 @@ from pamqp import commands, heartbeat
 
 import amqp
 from amqp import connection as module
+from amqp import frame_reader as frame_reader_module
 from amqp import sasl, spec
 from amqp import transport as transport_module
 from amqp.connection import Connection
@@ -557,6 +558,7 @@ def test_what_comes_while_closing_is_discarded(peer, connect):
         wire.deliver(1, 'tag')
         wire.send(0, commands.Connection.Blocked('x'))
         wire.send(9, commands.Queue.PurgeOk(1))
+        wire.deliver(9, 'tag')
         wire.send(0, commands.Connection.CloseOk())
 
     peer.serve(on={commands.Connection.Close: late})
@@ -602,6 +604,44 @@ def test_the_last_words_of_the_broker_are_heard_by_a_writer(connection, wire):
     connection.frame_writer = broken
     with pytest.raises(amqp.ConnectionForced, match='bye'):
         channel.basic_ack(1)
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        lambda channel: channel.basic_ack(1),
+        lambda channel: channel.queue_declare('q'),
+        lambda channel: channel.basic_publish(amqp.Message(b'x')),
+        lambda channel: channel.basic_publish(amqp.Message(b'x'), timeout=5),
+        lambda channel: channel.connection.update_secret('x', 'y'),
+        lambda channel: channel.wait(spec.Queue.PurgeOk),  # closes the channel when it is overdue
+    ],
+)
+def test_a_writer_that_waits_for_the_last_words_holds_no_lock(connection, wire, use, monkeypatch):
+    """Who reads them may need it, to answer the close of a channel."""
+    monkeypatch.setattr(frame_reader_module, 'LAST_WORDS_PATIENCE', 60)
+    channel, role = connection.channel(), connection._reader._role
+    connection.rpc_timeout = 0.02
+    tried = threading.Event()
+
+    def broken(*args):
+        tried.set()
+        raise BrokenPipeError(32, 'Broken pipe')
+
+    connection.frame_writer = broken
+    assert role.try_take()
+    writing = Background(use, channel)
+    assert tried.wait(10)
+    until(lambda: role._waiting)
+    for each in (channel, connection):
+        assert each._send_lock.acquire(blocking=False)
+        each._send_lock.release()
+    wire.send(0, CLOSE)
+    until(connection.transport.data_is_waiting)
+    role.step_down()
+    assert isinstance(writing.error(), (amqp.ConnectionForced, amqp.RPCTimeout))
+    with pytest.raises(LOST, match='bye'):
+        connection.channel()
 
 
 def test_a_write_that_fails_ends_the_connection(connection):

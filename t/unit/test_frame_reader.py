@@ -10,7 +10,7 @@ from amqp import frame_reader as module
 from amqp.deadline import Deadline
 from amqp.frame_reader import FrameReader
 from t.helpers.peer import delivery
-from t.helpers.threads import SOON, Background, until
+from t.helpers.threads import SOON, Background, Interrupted, InterruptedLock, until
 
 NOW = Deadline(0, 0.0)
 FOR_EVER = Deadline(None, 0.0)
@@ -245,3 +245,22 @@ def test_heartbeats_are_kept_up_by_whoever_waits(peer, connect):
         connection.drain_events(timeout=1.2)
     assert len(peer.wire().seen(heartbeat.Heartbeat, 2)) >= 2
     assert connection.is_alive()
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        lambda reader: reader.advance(lambda: False, FOR_EVER, greedy=True),
+        lambda reader: reader.read_one(FOR_EVER),
+        lambda reader: reader.look(1),
+        lambda reader: reader.hear_last_words(1),
+    ],
+)
+def test_an_exception_right_behind_the_taking_of_the_role_leaves_it_to_be_had(
+    connection, reader, use
+):
+    role = reader._role
+    role._role = InterruptedLock(role._role)
+    with pytest.raises(Interrupted):
+        use(reader)
+    assert Background(role.try_take).result()

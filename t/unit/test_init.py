@@ -38,18 +38,27 @@ def test_kombu_accepts_the_version():
     assert (5, 4, 2) <= amqp.VERSION[:3] < (6,)
 
 
+def compilable():
+    """The modules that have a .pyx or a .pxd."""
+    sources = Path(__file__).parents[2] / 'amqp'
+    return sorted({path.stem for path in [*sources.glob('*.pyx'), *sources.glob('*.pxd')]})
+
+
 def test_which_build_is_loaded():
-    pure = Path(amqp.serialization.__file__).suffix == '.py'
-    assert amqp.speedups == ('pure' if pure else 'compiled')
+    modules = [importlib.import_module(f'amqp.{name}') for name in compilable()]
+    suffixes = {Path(module.__file__).suffix == '.py' for module in modules}
+    assert suffixes == {amqp.speedups == 'pure'}
 
 
-def test_a_build_without_a_file_name_counts_as_compiled(monkeypatch):
-    """As in frozen applications."""
-    from amqp import serialization
-
-    monkeypatch.setattr(serialization, '__file__', None)
+@pytest.mark.parametrize('one', compilable())
+def test_the_build_is_compiled_only_if_every_module_is(monkeypatch, one):
     try:
+        for name in compilable():
+            # Without a file's name, as in frozen applications, a module counts as compiled.
+            monkeypatch.setattr(importlib.import_module(f'amqp.{name}'), '__file__', None)
         assert importlib.reload(amqp).speedups == 'compiled'
+        monkeypatch.setattr(importlib.import_module(f'amqp.{one}'), '__file__', f'{one}.py')
+        assert importlib.reload(amqp).speedups == 'pure'
     finally:
         monkeypatch.undo()
         importlib.reload(amqp)

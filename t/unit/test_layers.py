@@ -15,6 +15,8 @@ LAYERS = {
     0: {'_version', 'spec', 'protocol', 'platform', 'utils'},
     1: {'exceptions'},
     2: {
+        'scalars',
+        'tables',
         'serialization',
         'basic_message',
         'deadline',
@@ -45,6 +47,9 @@ LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in mod
 
 # Within a layer only these know each other.
 SAME_LAYER = {
+    ('tables', 'scalars'),
+    ('serialization', 'scalars'),
+    ('serialization', 'tables'),
     ('basic_message', 'serialization'),
     ('connection', 'channel'),
     ('reopenable_channel', 'abstract_channel'),
@@ -75,7 +80,14 @@ NEEDS_A_SOCKET_OR_A_THREAD = {
 # A clock is passed in: pure logic is tested by calling it.
 CLOCKS = {'time'}
 # The transport moves bytes, and knows nothing of methods or of what is in them.
-NOT_FOR_TRANSPORT = {'spec', 'serialization', 'basic_message', 'exceptions.METHOD_NAME_MAP'}
+NOT_FOR_TRANSPORT = {
+    'spec',
+    'scalars',
+    'tables',
+    'serialization',
+    'basic_message',
+    'exceptions.METHOD_NAME_MAP',
+}
 
 PRESENT = sorted(PACKAGE.glob('*.py'))
 

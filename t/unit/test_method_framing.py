@@ -17,7 +17,13 @@ from pamqp.header import ContentHeader
 
 from amqp import spec
 from amqp.basic_message import Message
-from amqp.exceptions import EncodeError, FrameError, FrameSyntaxError, UnexpectedFrame
+from amqp.exceptions import (
+    ChannelNotOpen,
+    EncodeError,
+    FrameError,
+    FrameSyntaxError,
+    UnexpectedFrame,
+)
 from amqp.method_framing import CONTENT_METHODS, frame_handler, frame_writer
 
 DELIVER = spec.Basic.Deliver
@@ -37,10 +43,15 @@ class Inbound:
 
     def __init__(self, max_message_size=0, **options):
         self.methods = []
-        self.connection = SimpleNamespace(max_message_size=max_message_size)
+        self.connection = SimpleNamespace(
+            max_message_size=max_message_size, channels={0, 1, 2, 3}, _check_stray=self.check_stray
+        )
         self.handler = frame_handler(
             self.connection, lambda *method: self.methods.append(method), **options
         )
+
+    def check_stray(self, channel, sig):
+        raise ChannelNotOpen(f'channel {channel}', sig)
 
     def feed(self, *frames):
         """Whether each of the frames completed a method."""
@@ -69,6 +80,15 @@ def test_content_without_a_body_is_complete_with_its_header(sig):
     assert (channel, found, args) == (1, sig, payload)
     assert (content.body, content.frame_method, content.frame_args) == (b'', sig, payload)
     assert content.ready
+
+
+def test_content_of_a_channel_that_is_not_there_is_refused_before_it_is_taken_in():
+    inbound = Inbound()
+    with pytest.raises(ChannelNotOpen, match='channel 9') as caught:
+        inbound.feed((METHOD, 9, method(DELIVER)))
+    assert caught.value.method_sig == DELIVER
+    # Methods without content are the connection's to judge.
+    assert inbound.feed((METHOD, 9, method(spec.Channel.CloseOk))) == [True]
 
 
 def test_the_methods_that_carry_content_are_those_of_the_table():

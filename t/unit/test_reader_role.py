@@ -43,6 +43,18 @@ def test_its_thread_may_take_it_again(role):
     assert Background(role.try_take).result()
 
 
+def test_whose_it_is(role):
+    assert not role.is_mine()
+    assert role.try_take()
+    assert role.is_mine()
+    assert not Background(role.is_mine).result()
+    Background(role.step_down).result()  # has nothing to give up
+    assert role.is_mine()
+    role.step_down()
+    assert not role.is_mine()
+    role.step_down()
+
+
 def test_who_waits_is_woken_by_the_stepping_down(role):
     assert role.try_take()
     waiter = Background(role.take_or_wait, never, FOR_EVER)
@@ -50,6 +62,18 @@ def test_who_waits_is_woken_by_the_stepping_down(role):
     role.step_down()
     waiter.result()
     assert role._waiting == 0
+
+
+def test_who_has_nothing_to_give_up_wakes_nobody(role):
+    assert role.try_take()
+    waiter = Background(role.take_or_wait, never, FOR_EVER)
+    until(lambda: role._waiting)
+    with role._changed:  # so that it can't be woken unseen
+        Background(role.step_down).result()
+        assert role._waiting == 1
+    assert role._waiting == 1
+    role.step_down()
+    waiter.result()
 
 
 def test_all_who_wait_are_woken(role):
@@ -89,7 +113,7 @@ def test_a_step_down_between_the_two_tries_is_not_missed(role):
         def __init__(self, lock):
             self.lock = lock
 
-        def acquire(self, blocking):
+        def acquire(self, blocking=True):
             tries.append(blocking)
             if len(tries) == 2:
                 between.set()

@@ -13,7 +13,7 @@ from amqp import spec
 from amqp.channel import Channel
 from amqp.states import ChannelState
 from t.helpers.peer import raw_method
-from t.helpers.threads import Background, until
+from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 
 CLOSE = commands.Channel.Close(404, "NOT_FOUND - no 'q'", 50, 10)
 
@@ -432,6 +432,31 @@ def test_an_overdue_open(peer, connect):
     assert connection.channels == {0: connection}
 
 
+def test_an_open_that_another_thread_has_given_up(peer, connect):
+    """A signal handler's exception has ended its wait, say; the reply never comes."""
+    peer.serve(mute=[commands.Channel.Open])
+    connection = connect(rpc_timeout=0.05)
+    channel = Channel(connection)
+    assert channel._begin_opening()
+    with pytest.raises(amqp.RPCTimeout, match=r'no Channel.OpenOk within 0\.05 s') as caught:
+        channel.open()
+    assert not isinstance(caught.value, TimeoutError)
+    assert channel._state.state is ChannelState.REOPENABLE
+    assert channel.channel_id == 2
+
+
+def test_a_timeout_of_a_callback_while_another_thread_opens(channel, wire):
+    def callback(message):
+        raise TimeoutError('mine')
+
+    channel.basic_consume('q', 'tag', callback=callback, no_ack=True)
+    other = Channel(channel.connection)
+    assert other._begin_opening()
+    wire.deliver(1, 'tag')
+    with pytest.raises(TimeoutError, match='mine'):
+        other.open()
+
+
 def test_an_overdue_close(peer, connect):
     channel = scripted(peer, connect, mute=[commands.Channel.Close], rpc_timeout=0.05)
     connection = channel.connection
@@ -539,3 +564,23 @@ def test_the_reader_does_not_wait_long_for_one_that_writes(connection, channel, 
     release.set()
     holder.result()
     assert not connection.connected
+
+
+def test_an_exception_right_behind_the_taking_of_the_lock_leaves_it_to_be_had(channel, wire):
+    connection = channel.connection
+    lock, channel._send_lock = channel._send_lock, InterruptedLock(channel._send_lock)
+    wire.send(1, CLOSE)
+    with pytest.raises(Interrupted):
+        connection.drain_events(timeout=5)
+    assert not connection.connected  # the close was read, and not acted upon
+    assert Background(lock.acquire, timeout=5).result()
+
+
+def test_the_close_of_the_broker_is_answered_by_one_that_writes(channel, wire):
+    """Its failing write may have it read what the broker said last."""
+    with channel._send_lock:
+        wire.send(1, CLOSE)
+        channel.connection.blocking_read(timeout=5)
+        assert not Background(channel._send_lock.acquire, blocking=False).result()
+    assert wire.seen(commands.Channel.CloseOk)
+    assert Background(channel._send_lock.acquire, blocking=False).result()

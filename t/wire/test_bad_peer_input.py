@@ -131,6 +131,31 @@ def test_methods_that_nobody_asked_for_are_harmless(peer, connect):
     assert wire.seen(commands.Basic.Reject)[0].delivery_tag == 7
 
 
+@pytest.mark.parametrize('frames', [1, 2])
+def test_content_of_an_unknown_channel_is_refused_at_its_first_frame(peer, connect, frames):
+    """However large it says that it is: no memory is taken for it."""
+    peer.serve()
+    connection = connect()
+    connection.channel()
+    announced = raw_frame(HEADER, 9, BASIC + struct.pack('>Q', 2**20) + b'\x00\x00')
+    sent = [marshal(9, DELIVER), announced]
+    peer.wire().send_raw(*sent[:frames])
+    with ends_within(SOON), pytest.raises(amqp.ChannelNotOpen, match='channel 9 is not open'):
+        connection.drain_events(timeout=SOON)
+    assert not connection.connected
+
+
+def test_content_of_a_number_that_rests_is_passed_over(peer, connect):
+    """It was on its way when the channel was let go of."""
+    peer.serve()
+    connection = connect()
+    channel = connection.channel()
+    channel.basic_consume('q', 'tag', no_ack=True, callback=lambda msg: None)
+    channel.collect()
+    peer.wire().deliver(1, body=b'late')
+    assert connection.channel().queue_purge('q') == 0
+
+
 def test_unknown_property_bits_and_bytes_that_are_no_text(peer, connect):
     """What RabbitMQ really sends: headers with bytes of no encoding."""
     peer.serve()

@@ -10,8 +10,9 @@ from pamqp import commands
 
 import amqp
 from amqp import Message
+from t.helpers.threads import until
 
-from .support import SOON, Background, drain_until, readable
+from .support import SOON, Background, drain_until, ends_within, readable
 
 TIMED_OUT = 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out'
 
@@ -281,3 +282,41 @@ def test_publishers_of_other_channels_go_on(peer, connect):
     finally:
         stop.set()
     assert len(peer.wire().messages(background.result())) > 0
+
+
+NO_EXCHANGE = commands.Channel.Close(404, 'NOT_FOUND - no exchange', 60, 40)
+
+
+@pytest.mark.parametrize('timeout', [0, SOON, None])
+def test_an_error_that_a_call_on_another_channel_has_read(peer, connect, timeout):
+    """Not that call's to raise: the next drain does, without waiting for anything."""
+
+    def declare(wire, channel, frame):
+        wire.send(1, NO_EXCHANGE)
+        wire.send(channel, commands.Queue.DeclareOk(frame.queue, 0, 0))
+
+    peer.serve(on={commands.Queue.Declare: declare})
+    connection = connect()
+    closed, other = connection.channel(), connection.channel()
+    assert other.queue_declare('q').queue == 'q'
+    assert not closed.is_open
+    with ends_within(SOON / 2), pytest.raises(amqp.NotFound):
+        connection.drain_events(timeout=timeout)
+    assert other.queue_purge('q') == 0
+    assert closed.queue_purge('q') == 0  # it has been told
+
+
+def test_an_error_that_a_call_has_read_ends_the_drain_of_another_thread(peer, connect):
+    peer.serve(mute=[commands.Queue.Purge])
+    connection = connect()
+    connection.channel()
+    other = connection.channel()
+    purging = Background(other.queue_purge, 'q')
+    until(lambda: connection.transport._waiting)
+    draining = Background(connection.drain_events, SOON)
+    until(lambda: connection._reader._role._waiting)
+    peer.wire().send(1, NO_EXCHANGE)
+    with ends_within(SOON / 2):
+        assert isinstance(draining.error(), amqp.NotFound)
+    peer.wire().send(2, commands.Queue.PurgeOk(7))
+    assert purging.result() == 7

@@ -7,7 +7,7 @@ import decimal
 import struct
 
 import pytest
-from pamqp import commands
+from pamqp import commands, decode, encode
 
 from amqp import Message
 from t.helpers.peer import BODY, HEADER, marshal, raw_frame
@@ -20,13 +20,31 @@ TABLES = [
     {},
     {'empty': {}, 'list': []},
     {'bool': True, 'none': None, 'no': False},
-    {'zero': 0, 'small': 1, 'minus': -1, 'octet': 127, 'word': 32_767, 'neg': -32_768},
+    {'zero': 0, 'small': 1, 'octet': 127, 'word': 32_767, 'neg': -32_768},
     {'int': 2**31 - 1, 'neg': -(2**31), 'long': 2**40, 'most': 2**63 - 1, 'least': -(2**63)},
     {'float': 1.5, 'text': 'grüß', 'long text': 'x' * 3000, '': 'no key'},
     {'deep': {'a': [1, {'b': [True, None, {'c': 'd'}]}]}},
     {'when': datetime.datetime(2024, 2, 29, 12, 30, tzinfo=UTC)},
     {'x-death': [{'count': 1, 'reason': 'expired', 'queue': 'q', 'routing-keys': ['a', 'b']}]},
 ]
+
+
+NEGATIVE_OCTET = {'minus': -1, 'least': -128}
+
+
+def pamqp_encodes(value):
+    try:
+        return bool(encode.encode_table_value(value))
+    except struct.error:
+        return False
+
+
+# pamqp's releases for Python 3.10 pack the octet of type b, and read the digits of a decimal, as
+# unsigned. Their octets are tested in any case: below, and in the unit tests of serialization.
+SIGNED_OCTETS = pytest.mark.skipif(
+    not pamqp_encodes(-1), reason='this pamqp packs the signed octet as an unsigned one'
+)
+READS_SIGNED_DECIMALS = decode.decimal(b'\x01\xff\xff\xff\xfb')[1] == decimal.Decimal('-0.5')
 
 
 @pytest.fixture
@@ -39,7 +57,7 @@ def consumer(peer, connect):
     return connection, channel, got
 
 
-@pytest.mark.parametrize('table', TABLES)
+@pytest.mark.parametrize('table', [*TABLES, pytest.param(NEGATIVE_OCTET, marks=SIGNED_OCTETS)])
 def test_headers_received(peer, consumer, table):
     connection, _, got = consumer
     properties = commands.Basic.Properties(headers=table, priority=7, app_id='after')
@@ -55,7 +73,7 @@ def test_headers_received(peer, consumer, table):
     assert message.body == b'body'
 
 
-@pytest.mark.parametrize('table', TABLES)
+@pytest.mark.parametrize('table', [*TABLES, NEGATIVE_OCTET])
 def test_headers_sent(peer, consumer, table):
     _, channel, _ = consumer
     channel.basic_publish(
@@ -69,7 +87,9 @@ def test_headers_sent(peer, consumer, table):
 
 def test_decimals_sent(peer, consumer):
     _, channel, _ = consumer
-    table = {'plus': decimal.Decimal('3.14'), 'minus': decimal.Decimal('-0.5')}
+    table = {'plus': decimal.Decimal('3.14')}
+    if READS_SIGNED_DECIMALS:
+        table['minus'] = decimal.Decimal('-0.5')
     channel.basic_publish(Message('x', application_headers=table), routing_key='q')
     headers = peer.wire().messages(1)[0].header.properties.headers
     assert headers == table

@@ -17,6 +17,9 @@ from amqp import Message
 
 from .support import SOON, drain_until
 
+# The storms need SIGALRM for themselves, which pytest-timeout takes by default.
+pytestmark = pytest.mark.timeout(120, method='thread')
+
 
 class Interrupted(Exception):
     """What a signal handler raises, as a task's time limit does."""

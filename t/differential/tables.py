@@ -259,8 +259,8 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 # -- the target ----------------------------------------------------------------------------------
 
 
-class Serialization(Target):
-    module = 'serialization'
+class Tables(Target):
+    module = 'tables'
     errors = frozenset({'EncodeError', 'FrameSyntaxError'})
 
     def cases(self, rng: random.Random) -> Iterator[tuple[Any, ...]]:
@@ -269,6 +269,7 @@ class Serialization(Target):
             self._loads,
             self._read_item,
             self._decode_properties,
+            self._take_properties,
             self._dumps,
             self._dumps,
             self._encode_properties,
@@ -294,15 +295,21 @@ class Serialization(Target):
         return '_read_item', *self._buffer(rng, wire_item(rng, 3))
 
     def _decode_properties(self, rng: random.Random) -> tuple[Any, ...]:
+        return 'decode_properties_basic', *self._properties(rng)
+
+    def _take_properties(self, rng: random.Random) -> tuple[Any, ...]:
+        return 'take_properties', *self._properties(rng)
+
+    def _properties(self, rng: random.Random) -> tuple[str, bytes, int]:
         flags = 0
         parts = []
         for index, letter in enumerate('ssFoossssLssss'):
             if rng.random() < 0.4:
                 flags |= 0x8000 >> index
                 parts.append(wire_argument(rng, letter))
-        return 'decode_properties_basic', *self._buffer(
-            rng, struct.pack('>H', flags) + b''.join(parts)
-        )
+        if rng.random() < 0.02:
+            flags |= rng.randrange(4)
+        return self._buffer(rng, struct.pack('>H', flags) + b''.join(parts))
 
     def _dumps(self, rng: random.Random) -> tuple[Any, ...]:
         letters = rng.choice(FORMATS)
@@ -323,6 +330,11 @@ class Serialization(Target):
             return function(*args)
         *args, kind, data, offset = args
         buffer = {'bytes': bytes, 'bytearray': bytearray, 'memoryview': memoryview}[kind](data)
+        if name == 'take_properties':
+            taken = function(buffer, offset)
+            # The builds may differ in how much they decode, but in nothing else.
+            read = module.decode_properties_basic(buffer, offset)
+            return read if taken is None else (taken, read[1])
         read, end = function(*args, buffer, offset)
         return read, end, again(module, name, args, read)
 

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from pamqp import commands, decode, encode
 
 from amqp import spec
-from amqp.serialization import (
-    BASIC_PROPERTIES,
+from amqp.scalars import BASIC_PROPERTIES
+from amqp.tables import (
     _read_item,
     decode_properties_basic,
     dumps,
