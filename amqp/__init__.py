@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import tables as _tables
+from . import (
+    assembly,
+    basic_message,
+    body_buffer,
+    consumers,
+    content,
+    deadline,
+    events,
+    frame_reader,
+    method_framing,
+    read_buffer,
+    states,
+    tables,
+    thread_roles,
+    utils,
+)
 from ._version import __version__
 from .basic_message import Message
 from .channel import Channel
@@ -96,7 +111,22 @@ class version_info_t(NamedTuple):  # noqa: N801 - the name that callers know
 VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))  # type: ignore[arg-type]
 
 # Those that setup.py compiles: all of them, or none.
-_compilable = (_tables,)
+_compilable = (
+    assembly,
+    basic_message,
+    body_buffer,
+    consumers,
+    content,
+    deadline,
+    events,
+    frame_reader,
+    method_framing,
+    read_buffer,
+    states,
+    tables,
+    thread_roles,
+    utils,
+)
 
 #: Which build is loaded: "compiled" or "pure".
 speedups = (

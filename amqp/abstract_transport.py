@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil, inf
 from typing import Any
 
@@ -134,8 +134,8 @@ class _AbstractTransport:
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
         # Octets at the end of the read buffer that the kernel still holds too.
         self._borrowed = 0
-        # Whether the last receive got all that the kernel had.
-        self._is_drained = False
+        #: Whether the last receive got all that the kernel had.
+        self.is_drained = False
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
         self._close_lock = threading.Lock()
@@ -386,9 +386,10 @@ class _AbstractTransport:
 
         Raises what `read_frame` does. One thread at a time.
         """
-        if self._is_drained and not deadline.expired(time.monotonic()):
+        if self.is_drained and not deadline.expired(time.monotonic()):
             # To wait first costs less than to try in vain.
-            self._wait_to_receive(WANT_READ, deadline)
+            with suppress(TimeoutError):
+                self._wait_to_receive(WANT_READ, deadline)
         want = self._receive()
         while want:
             self._wait_to_receive(want, deadline)
@@ -407,7 +408,7 @@ class _AbstractTransport:
 
     def fill_now(self) -> bool:
         """As `fill`, without waiting; whether anything came."""
-        return not self._is_drained and not self._receive()
+        return not self.is_drained and not self._receive()
 
     def _receive(self) -> int:
         """Receive once; 0, or what there is to wait for."""
@@ -427,7 +428,7 @@ class _AbstractTransport:
             if count > 0:
                 buffer.received(count)
                 self.bytes_recv += count
-                self._is_drained = count < len(space) and not self._decrypted()
+                self.is_drained = count < len(space) and not self._decrypted()
                 self.received_at = time.monotonic()
                 return 0
             in_doubt = False

@@ -90,7 +90,7 @@ class GenericContent:
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what is no attribute: a property then.
-        if not name.startswith('_'):
+        if not name.startswith('_') and name != 'properties':
             try:
                 return self.properties[name]
             except KeyError:
