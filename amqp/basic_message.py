@@ -17,6 +17,10 @@ METHOD_ID_SIZE = 4
 #: What ``delivery_info`` says of a delivery: the arguments of basic.deliver.
 DELIVERY_INFO = ('consumer_tag', 'delivery_tag', 'redelivered', 'exchange', 'routing_key')
 
+#: Their flags, in the first octet of the properties.
+CONTENT_TYPE = 0x80
+CONTENT_ENCODING = 0x40
+
 _longlong = Struct('>Q')
 
 
@@ -146,10 +150,20 @@ class Message(GenericContent):
 
     def _decode_text(self) -> None:
         self._is_text = False
-        encoding = self.properties.get('content_encoding')
+        encoding = self._content_encoding()
         if encoding:
             with suppress(LookupError, UnicodeError, TypeError):  # "binary", "gzip" are no text
                 self._body = self._body.decode(encoding, 'surrogatepass')
+
+    def _content_encoding(self) -> Any:
+        octets = self._octets
+        if octets is None:
+            return self.properties.get('content_encoding')
+        # One of the first two properties: the others may be left as they are.
+        if not octets[0] & CONTENT_ENCODING:
+            return None
+        offset = 3 + octets[2] if octets[0] & CONTENT_TYPE else 2
+        return loads('s', octets, offset)[0][0]
 
     def _body_complete(self, body: bytes) -> None:
         self._body = body
