@@ -52,6 +52,8 @@ def take_delivery(buffer: ReadBuffer, max_message_size: int) -> Message | None:
     header = start + size + FRAME_OVERHEAD
     if (
         kind != FRAME_METHOD
+        or channel_id == 0
+        or buffer.is_amid_frame()
         or (class_id, method_id) != Basic.Deliver
         or header + _header.size >= available
     ):

@@ -78,12 +78,12 @@ cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_message_size):
     cdef unsigned long long announced
     cdef unsigned int channel
     cdef Message message
-    if available < FRAME_OVERHEAD:
+    if available < FRAME_OVERHEAD or buffer.is_amid_frame():
         return None
     method = <const unsigned char*>PyByteArray_AS_STRING(buffer.data) + buffer.start
     channel = get16(method + 1)
     size = payload_size(method, available, FRAME_METHOD, channel, most)
-    if size < ARGUMENTS or get32(method + PAYLOAD) != DELIVER:
+    if size < ARGUMENTS or get32(method + PAYLOAD) != DELIVER or channel == 0:
         return None
     available -= size + FRAME_OVERHEAD
     header = method + size + FRAME_OVERHEAD

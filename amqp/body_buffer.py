@@ -1,7 +1,8 @@
 """The memory that a body is received into, piece by piece (specification 4.2.6.2).
 
-It grows with what comes, not with what a header announces, and becomes the
-body without a copy: a large message takes its own size and little more.
+It grows with what comes, to no more than twice of that whatever a header
+announces, and becomes the body without a copy: a large message takes its own
+size and little more.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ class BodyBuffer:
         """Where the next *count* octets belong; hand it to `add` once they are there."""
         # BytesIO grows its one bytes object in place, and gives it away when
         # it is just full; a bytearray could only be copied to bytes.
-        self._memory.seek(self.received + count - 1)
+        end = self.received + count
+        # Once half of it is there the rest is taken in one: growing step by
+        # step it would set more aside than it needs.
+        self._memory.seek(max(end, self.size if 2 * end >= self.size else 0) - 1)
         self._memory.write(b'\x00')
         with self._memory.getbuffer() as memory:
-            self._room = memory[self.received :]
+            self._room = memory[self.received : end]
         return self._room
 
     def add(self, piece: bytes | memoryview) -> None:

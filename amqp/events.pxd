@@ -6,10 +6,10 @@ from .thread_roles cimport CallbackThreads
 cdef class EventQueue:
     cdef object _callbacks
     cdef object _reports
-    cdef unsigned long _inbound_thread
+    cdef unsigned long long _inbound_thread
     cdef CallbackThreads _in_callback
     cdef object _drainer
-    cdef unsigned long _drainer_ident
+    cdef unsigned long long _drainer_ident
     cdef bint _drainer_polls
 
     cpdef bint pending(self)

@@ -106,24 +106,25 @@ class EventQueue:
         if event is None:
             return False
         _, _, callback, args = event
-        self._run(callback,args)
+        outer = self._in_callback.has_me()
+        try:
+            if not outer:
+                self._in_callback.enter()
+            callback(*args)
+        finally:
+            if not outer:
+                self._in_callback.leave()
         return True
 
     def run(self, callback: Callable[[Any], Any], argument: Any) -> None:
         """Run a callback of one argument now, before what has been added."""
-        entered = self._in_callback.enter()
+        outer = self._in_callback.has_me()
         try:
+            if not outer:
+                self._in_callback.enter()
             callback(argument)
         finally:
-            if entered:
-                self._in_callback.leave()
-
-    def _run(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        entered = self._in_callback.enter()
-        try:
-            callback(*args)
-        finally:
-            if entered:
+            if not outer:
                 self._in_callback.leave()
 
     def raise_next(self) -> bool:

@@ -16,29 +16,29 @@ cdef object OPEN
 
 cdef class FrameReader:
     cdef object __weakref__
-    cdef object _connection
+    cdef readonly object _connection
     cdef EventQueue _events
-    cdef ReaderRole _role
+    cdef readonly ReaderRole _role
     cdef Py_ssize_t _fork_generation
     cdef long long _frames_taken
     cdef object _transport
     cdef ReadBuffer _buffer
     cdef Inbound _inbound
     cdef Py_ssize_t _max_message_size
-    cdef bint _is_direct
-    cdef Consumers _last
-
-    @cython.locals(message=Message)
-    cpdef bint deliver_next(self, bint polls) except -1
+    cdef readonly bint _is_direct
+    cdef readonly Consumers _last
+    cdef bint _is_over
 
     @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound)
-    cdef Message _next_delivery(self)
+    cpdef bint deliver_next(self, bint polls) except -1
 
-    @cython.locals(buffer=ReadBuffer, consumers=Consumers)
-    cdef object _find_callback(self, Message message)
+    cdef _share_bodies(self)
+    cdef _step_down(self)
+    cdef Message _next_delivery(self, ReadBuffer buffer, Inbound inbound)
 
-    @cython.locals(buffer=ReadBuffer, inbound=Inbound)
-    cdef object _pass_on(self, Message message)
+    @cython.locals(consumers=Consumers)
+    cdef object _find_callback(self, ReadBuffer buffer, Message message)
+    cdef object _pass_on(self, ReadBuffer buffer, Inbound inbound, Message message)
 
     @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound, completed=bint)
     cdef bint _take_frame(self, Deadline deadline) except -1

@@ -66,6 +66,8 @@ class FrameReader:
         self._is_direct = False
         # The channel that the last delivery went to.
         self._last: Consumers | None = None
+        # Whether there is nothing to read any more.
+        self._is_over = False
 
     def attach(self, transport: Any, direct: bool) -> None:
         """Read *transport* from now on.
@@ -76,22 +78,40 @@ class FrameReader:
         self._transport = transport
         self._buffer = transport._read_buffer
         self._is_direct = direct
-        if self._inbound is not None:
-            transport._read_buffer.bodies = self._inbound.bodies
+        self._is_over = False
+        self._share_bodies()
 
     def use(self, frame_handler: Any) -> None:
         """Frames are taken in by that: deliveries by a shorter way, if it is our own."""
         inbound = getattr(frame_handler, '__self__', None)
         self._inbound = inbound if isinstance(inbound, Inbound) else None
+        self._share_bodies()
+
+    def _share_bodies(self) -> None:
+        """Large bodies are received into place, unless something of the caller's takes frames."""
+        inbound = self._inbound
+        if self._buffer is not None:
+            self._buffer.bodies = {} if inbound is None else inbound.bodies
 
     def detach(self) -> None:
-        """There is nothing to read any more."""
-        self._transport = self._buffer = self._inbound = self._last = None
+        """There is nothing to read any more.
+
+        What a thread reads just now is its own to let go of.
+        """
         self._is_direct = False
+        self._is_over = True
+        if self._role.try_take():
+            self._step_down()
+
+    def _step_down(self) -> None:
+        """Give the role up, and with the last all that was read."""
+        if self._is_over and self._role.is_mine():
+            self._transport = self._buffer = self._inbound = self._last = None
+        self._role.step_down()
 
     def limit_messages(self, max_message_size: int) -> None:
         """The largest body to take in, in octets; 0 is no limit."""
-        self._max_message_size = max_message_size or sys.maxsize
+        self._max_message_size = min(max_message_size or sys.maxsize, sys.maxsize)
 
     def renew_role(self) -> None:
         """In a forked child: the reader may be a thread that isn't there."""
@@ -128,7 +148,7 @@ class FrameReader:
             return True
         finally:
             if not outer:
-                self._role.step_down()
+                self._step_down()
 
     def deliver_next(self, polls: bool) -> bool:
         """Run the callback of the next delivery, if it is the next thing to be done.
@@ -140,54 +160,62 @@ class FrameReader:
         """
         if (
             not self._is_direct
-            or self._events.pending()
             or self._fork_generation != fork_generation()
-            or not self._role.try_take()
+            or self._role.is_mine()
         ):
             return False
-        self._events.note_drainer(polls)
         try:
-            message = self._next_delivery()
+            # Only who has the role adds events: there are none before the next delivery now.
+            if not self._role.try_take() or self._events.pending():
+                return False
+            self._events.note_drainer(polls)
+            buffer, inbound = self._buffer, self._inbound
+            if buffer is None or inbound is None:
+                return False
+            message = self._next_delivery(buffer, inbound)
             if message is None:
                 return False
-            callback = self._find_callback(message)
+            callback = self._find_callback(buffer, message)
             if callback is None:
-                self._pass_on(message)
+                self._pass_on(buffer, inbound, message)
         except BaseException as exc:
             raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
         finally:
-            self._role.step_down()
+            self._step_down()
         if callback is not None:
             self._events.run(callback, message)
         elif not self._events.run_next():
             self._events.raise_next()
         return True
 
-    def _next_delivery(self) -> Message | None:
+    def _next_delivery(self, buffer: ReadBuffer, inbound: Inbound) -> Message | None:
         """The next delivery, from the buffer or from what the kernel has."""
-        buffer, inbound, transport = self._buffer, self._inbound, self._transport
-        if buffer is None or inbound is None or inbound.awaited:
+        if inbound.awaited:
             return None
+        transport = self._transport
         message = take_delivery(buffer, self._max_message_size)
         if message is None:
             if transport.is_drained or buffer.has_frame():
                 return None
-            self._keep_heartbeat()
-            if not transport.fill_now():
+            received = transport.fill_now()
+            self._keep_heartbeat(transport)
+            if not received:
                 return None
             message = take_delivery(buffer, self._max_message_size)
-        if buffer.start == buffer.end and message is not None:
+        if message is not None and buffer.start == buffer.end:
             transport.give_back()
         return message
 
-    def _find_callback(self, message: Message) -> Any:
+    def _find_callback(self, buffer: ReadBuffer, message: Message) -> Any:
         """The callback of a delivery, which it is made ready for; None: there is more to it."""
-        buffer, consumers = self._buffer, self._last
-        assert buffer is not None
+        consumers = self._last
         if consumers is None or consumers.channel_id != buffer.channel_id:
             channel = self._connection().channels.get(buffer.channel_id)
             consumers = self._last = getattr(channel, '_consumers', None)
-        if consumers is None or not consumers.direct or consumers.state.state is not OPEN:
+        if consumers is None or not consumers.direct:
+            return None
+        if consumers.state.state is not OPEN:
+            self._last = None  # another channel may have its number by now
             return None
         callback = consumers.callbacks.get(buffer.consumer_tag)
         channel = consumers.channel
@@ -198,11 +226,8 @@ class FrameReader:
             return callback
         return None
 
-    def _pass_on(self, message: Message) -> None:
+    def _pass_on(self, buffer: ReadBuffer, inbound: Inbound, message: Message) -> None:
         """Dispatch a delivery as any other method."""
-        inbound, buffer = self._inbound, self._buffer
-        assert inbound is not None
-        assert buffer is not None
         outer = self._events.begin_collecting()
         try:
             inbound.callback(buffer.channel_id, message.frame_method, message.frame_args, message)
@@ -221,7 +246,7 @@ class FrameReader:
             return self._take_frame(deadline)
         finally:
             if not outer:
-                self._role.step_down()
+                self._step_down()
 
     def leave_nothing_unseen(self, reports: bool = False) -> None:
         """Handle what has left the kernel: an event loop can't see it.
@@ -258,7 +283,7 @@ class FrameReader:
             pass  # nothing more is there
         finally:
             if not outer:
-                self._role.step_down()
+                self._step_down()
         return count
 
     def hear_last_words(self, limit: int) -> None:
@@ -278,7 +303,7 @@ class FrameReader:
                         return
                 finally:
                     if not outer:
-                        self._role.step_down()
+                        self._step_down()
 
     def _read_frame(self, deadline: Deadline) -> bool:
         connection = self._connection()
@@ -303,7 +328,7 @@ class FrameReader:
                 if inbound is not None and not inbound.awaited:
                     message = take_delivery(buffer, self._max_message_size)
                     if message is not None:
-                        self._pass_on(message)
+                        self._pass_on(buffer, inbound, message)
                         completed = True
                         break
                 frame = buffer.next_frame()
@@ -333,13 +358,14 @@ class FrameReader:
                     raise
                 connection._keep_heartbeat(transport)
             else:
+                self._keep_heartbeat(transport)
                 return
 
-    def _keep_heartbeat(self) -> None:
+    def _keep_heartbeat(self, transport: Any) -> None:
         """Show signs of life even where one receive follows the other."""
         connection = self._connection()
         if connection._heartbeat.next_look() <= time.monotonic():
-            connection._keep_heartbeat(self._transport)
+            connection._keep_heartbeat(transport)
 
     def _failure(self, exc: BaseException) -> BaseException:
         """What to raise for *exc*, which breaks the connection unless the stream is whole."""

@@ -23,3 +23,4 @@ cdef class ReadBuffer:
     cpdef next_frame(self)
     cpdef hand_out(self, Py_ssize_t start, Py_ssize_t frames)
     cpdef bint has_frame(self) except -1
+    cpdef bint is_amid_frame(self)

@@ -137,16 +137,23 @@ class ReadBuffer:
         )
 
     def space(self) -> memoryview:
-        """Where the next bytes go, to be filled from its start. Ask for a frame first."""
+        """Where the next bytes go, to be filled from its start. There must be no frame left."""
         awaited = self._awaited
         if awaited is not None and self._awaited_filled < len(awaited):
             return awaited[self._awaited_filled :]
         if self.start or self._full:
             self._move(CAPACITY if self._full else len(self.data))
+            if self.end == CAPACITY:  # with the beginning of a larger frame
+                self._await_rest(*_header.unpack_from(self.data))
+                return self.space()
         room = memoryview(self.data)[self.end :]
         # Of a body that goes on, just the next header: what follows that has
         # its place elsewhere.
         return room[: FRAME_OVERHEAD - self.end] if self._is_amid_body() else room
+
+    def is_amid_frame(self) -> bool:
+        """Whether what has been received begins with the end of a large frame."""
+        return self._awaited is not None
 
     def reads_ahead(self) -> bool:
         """Whether `space` takes more than the frame at hand."""

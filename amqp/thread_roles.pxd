@@ -2,20 +2,22 @@
 
 
 cdef class ReaderRole:
-    cdef unsigned long _owner
+    cdef unsigned long long _owner
+    cdef bint _is_native
     cdef Py_ssize_t _depth
-    cdef object _changed
-    cdef Py_ssize_t _waiting
+    cdef readonly object _changed
+    cdef readonly Py_ssize_t _waiting
 
-    cpdef bint is_mine(self)
-    cpdef bint try_take(self)
+    cpdef bint is_mine(self) except -1
+    cpdef bint try_take(self) except -1
     cpdef step_down(self)
 
 
 cdef class CallbackThreads:
-    cdef unsigned long _first
+    cdef unsigned long long _first
+    cdef bint _is_native
     cdef set _others
 
-    cpdef bint enter(self) except -1
+    cpdef enter(self)
     cpdef leave(self)
     cpdef bint has_me(self) except -1

@@ -98,13 +98,9 @@ class CallbackThreads:
     def __init__(self) -> None:
         self._threads: set[int] = set()
 
-    def enter(self) -> bool:
-        """This thread runs a callback from now on; False if it does already."""
-        me = threading.get_ident()
-        if me in self._threads:
-            return False
-        self._threads.add(me)
-        return True
+    def enter(self) -> None:
+        """This thread runs a callback from now on."""
+        self._threads.add(threading.get_ident())
 
     def leave(self) -> None:
         """This thread's callback has ended."""

@@ -9,26 +9,37 @@ from cpython.pythread cimport PyThread_get_thread_ident
 
 import threading
 import time
+from types import BuiltinFunctionType
 
 __all__ = ('CallbackThreads', 'ReaderRole')
+
+
+cdef bint are_threads_native():
+    """Whether threads are those of the system: gevent and eventlet have many in one."""
+    return isinstance(threading.get_ident, BuiltinFunctionType)
+
+
+cdef inline unsigned long long current(bint is_native) except? 0:
+    return PyThread_get_thread_ident() if is_native else threading.get_ident()
 
 
 cdef class ReaderRole:
     """A role for one thread, which may take it again while it has it."""
 
     def __cinit__(self):
+        self._is_native = are_threads_native()
         self._owner = 0
         self._depth = 0
         self._changed = threading.Condition(threading.Lock())
         self._waiting = 0
 
-    cpdef bint is_mine(self):
+    cpdef bint is_mine(self) except -1:
         """Whether this thread has the role."""
-        return self._depth > 0 and self._owner == PyThread_get_thread_ident()
+        return self._depth > 0 and self._owner == current(self._is_native)
 
-    cpdef bint try_take(self):
+    cpdef bint try_take(self) except -1:
         """Take the role, if it can be had at once."""
-        cdef unsigned long me = PyThread_get_thread_ident()
+        cdef unsigned long long me = current(self._is_native)
         cdef bint taken = False
         with cython.critical_section(self):
             if self._depth == 0 or self._owner == me:
@@ -80,25 +91,22 @@ cdef class CallbackThreads:
     """The threads that are within a callback."""
 
     def __cinit__(self):
+        self._is_native = are_threads_native()
         self._first = 0
         self._others = set()
 
-    cpdef bint enter(self) except -1:
-        """This thread runs a callback from now on; False if it does already."""
-        cdef unsigned long me = PyThread_get_thread_ident()
-        cdef bint entered = True
+    cpdef enter(self):
+        """This thread runs a callback from now on."""
+        cdef unsigned long long me = current(self._is_native)
         with cython.critical_section(self):
             if self._first == 0:
                 self._first = me
-            elif self._first == me or me in self._others:
-                entered = False
-            else:
+            elif self._first != me:
                 self._others.add(me)
-        return entered
 
     cpdef leave(self):
         """This thread's callback has ended."""
-        cdef unsigned long me = PyThread_get_thread_ident()
+        cdef unsigned long long me = current(self._is_native)
         with cython.critical_section(self):
             if self._first == me:
                 self._first = 0
@@ -107,6 +115,6 @@ cdef class CallbackThreads:
 
     cpdef bint has_me(self) except -1:
         """Whether this thread is within a callback."""
-        cdef unsigned long me = PyThread_get_thread_ident()
+        cdef unsigned long long me = current(self._is_native)
         with cython.critical_section(self):
             return self._first == me or me in self._others

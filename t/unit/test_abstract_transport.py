@@ -186,51 +186,107 @@ def test_frames_one_by_one(stream):
     assert stream.transport.bytes_recv == sum(8 + len(frame[2]) for frame in frames)
 
 
-def test_an_exact_read_leaves_the_rest_to_the_kernel(stream):
-    stream.peer.sendall(encode(1, 1, b'abc') + encode(1, 2, b'def'))
-    assert stream.transport.read_frame(soon()) == (1, 1, b'abc')
-    assert not stream.transport.holds_data()
-    assert readable(stream.transport.sock)
-    assert stream.transport.read_frame(soon()) == (1, 2, b'def')
-    assert not readable(stream.transport.sock)
-
-
-def test_a_greedy_read_takes_all_but_the_socket_stays_readable(stream):
+def test_a_read_takes_all_but_the_socket_stays_readable(stream):
     """A loop that watches the socket comes back for the frames that wait here."""
     transport = stream.transport
     stream.peer.sendall(b''.join(encode(1, each, b'abc') for each in range(3)))
     for each in range(3):
-        assert transport.read_frame(soon(), greedy=True) == (1, each, b'abc')
+        assert transport.read_frame(soon()) == (1, each, b'abc')
         assert readable(transport.sock) == (each < 2)
         assert transport.has_frame() == (each < 2)
         assert not transport.has_unseen_frame()
     assert transport.bytes_recv == 33
     with pytest.raises(TimeoutError):
-        transport.read_frame(NOW, greedy=True)
+        transport.read_frame(NOW)
 
 
-def test_greedy_and_exact_reads_go_together(stream):
+def test_half_a_frame_that_was_looked_at_leaves_the_kernel(stream):
+    """Else a loop that watches the socket would be woken again and again by what it can't use."""
     transport = stream.transport
     stream.peer.sendall(encode(1, 1, b'abc') + encode(1, 2, b'def')[:5])
-    assert transport.read_frame(soon(), greedy=True) == (1, 1, b'abc')
+    assert transport.read_frame(soon()) == (1, 1, b'abc')
+    assert readable(transport.sock)
     with pytest.raises(TimeoutError):
         transport.read_frame(NOW)
+    assert not readable(transport.sock)
     stream.peer.sendall(encode(1, 2, b'def')[5:] + encode(1, 3, b'ghi'))
     assert transport.read_frame(soon()) == (1, 2, b'def')
-    assert transport.read_frame(soon(), greedy=True) == (1, 3, b'ghi')
+    assert readable(transport.sock)
+    assert transport.read_frame(soon()) == (1, 3, b'ghi')
     assert not readable(transport.sock)
 
 
-@pytest.mark.parametrize('greedy', [False, True])
-def test_a_timeout_between_any_two_octets_loses_none(stream, greedy):
+def test_where_a_loop_watches_all_is_given_back_by_the_next_read(stream):
+    """The loop comes back once more, and what the last event gave it to do is done before."""
+    transport = stream.transport
+    transport.raise_on_initial_eintr = True
+    stream.peer.sendall(encode(1, 1, b'abc'))
+    assert transport.read_frame(soon()) == (1, 1, b'abc')
+    assert readable(transport.sock)
+    assert not transport.holds_data()
+    with pytest.raises(TimeoutError):
+        transport.read_frame(NOW)
+    assert not readable(transport.sock)
+
+
+def test_a_fill_without_waiting(stream):
+    transport = stream.transport
+    assert not transport.fill_now()
+    stream.peer.sendall(encode(1, 1, b'abc'))
+    assert transport.fill_now()
+    assert transport.has_frame()
+    assert transport.is_drained
+    assert not transport.fill_now()  # the last receive got all: the kernel isn't asked again
+    assert transport.read_frame(NOW) == (1, 1, b'abc')
+    stream.peer.sendall(encode(1, 2, b'def'))
+    assert transport.read_frame(soon()) == (1, 2, b'def')
+
+
+def test_a_receive_that_filled_all_its_room_is_followed_by_another(stream):
+    sent = encode(1, 1, b'x' * 1000) * 9
+    stream.peer.sendall(sent)
+    assert stream.transport.fill_now()
+    assert not stream.transport.is_drained
+    found = [stream.transport.read_frame(soon()) for _ in range(9)]
+    assert found == [(1, 1, b'x' * 1000)] * 9
+    assert stream.transport.is_drained
+    assert stream.transport.bytes_recv == len(sent)
+
+
+def test_a_fill_where_the_last_got_all_waits_before_it_tries(stream):
+    stream.transport.is_drained = True
+    made = fake(stream)
+    with pytest.raises(TimeoutError, match='no frame came in time'):
+        stream.transport.fill(within(0.01))
+    assert len(made.calls) == 1
+    sending = Background(lambda: stream.peer.sendall(encode(8, 0, b'')))
+    stream.transport.fill(soon())
+    sending.result()
+    assert stream.transport.read_frame(NOW) == (8, 0, b'')
+
+
+def test_memory_is_given_back_by_who_waits_for_long(stream, monkeypatch):
+    monkeypatch.setattr(module, 'IDLE_AFTER', 0.01)
+    buffer = stream.transport._read_buffer
+    stream.peer.sendall(encode(1, 1, b'x' * 10_000))
+    stream.transport.read_frame(soon())
+    assert buffer.is_large()
+    with pytest.raises(TimeoutError):
+        stream.transport.read_frame(within(0.05))
+    assert not buffer.is_large()
+    stream.peer.sendall(encode(1, 1, b'y' * 10_000))
+    assert stream.transport.read_frame(soon()) == (1, 1, b'y' * 10_000)
+
+
+def test_a_timeout_between_any_two_octets_loses_none(stream):
     sent = encode(2, 1, b'0123456789') + encode(3, 1, b'abc')
     found = []
     for position in range(len(sent)):
         with pytest.raises(TimeoutError):
             while True:
-                found.append(stream.transport.read_frame(NOW, greedy))
+                found.append(stream.transport.read_frame(NOW))
         stream.peer.sendall(sent[position : position + 1])
-    found.append(stream.transport.read_frame(soon(), greedy))
+    found.append(stream.transport.read_frame(soon()))
     assert found == [(2, 1, b'0123456789'), (3, 1, b'abc')]
 
 
@@ -291,8 +347,9 @@ def test_an_interruption_is_passed_over_when_asked_so(stream):
 
 def test_an_interruption_within_a_frame_is_passed_over(stream):
     stream.peer.sendall(encode(1, 1, b'abc'))
-    first = lambda sock, space, *args: sock.recv_into(space[:3])  # noqa: E731
-    fake(stream, recv_into=[first, EINTR])
+    first = lambda sock, space, *args: sock.recv_into(space[:3], *args)  # noqa: E731
+    give_back = lambda sock, *args: sock.recv_into(*args)  # noqa: E731
+    fake(stream, recv_into=[first, give_back, EINTR])
     assert stream.transport.read_frame(soon()) == (1, 1, b'abc')
 
 
@@ -302,12 +359,11 @@ def test_writing_that_attribute_tells_that_a_loop_watches(stream):
     assert stream.transport.watched
 
 
-@pytest.mark.parametrize('greedy', [False, True])
-def test_the_timeout_of_the_kernel_is_a_loss(stream, greedy):
+def test_the_timeout_of_the_kernel_is_a_loss(stream):
     assert isinstance(KERNEL_TIMEOUT, TimeoutError)
     fake(stream, recv_into=[KERNEL_TIMEOUT])
     with pytest.raises(ConnectionAbortedError, match='connection lost: ') as caught:
-        stream.transport.read_frame(soon(), greedy)
+        stream.transport.read_frame(soon())
     assert caught.value.errno == errno.ETIMEDOUT
     assert not isinstance(caught.value, TimeoutError)
 
@@ -320,12 +376,11 @@ def test_other_errors_are_passed_on(stream, code):
     assert caught.value.errno == code
 
 
-@pytest.mark.parametrize('greedy', [False, True])
-def test_an_exception_in_the_midst_of_a_receive_puts_the_stream_out_of_step(stream, greedy):
+def test_an_exception_in_the_midst_of_a_receive_puts_the_stream_out_of_step(stream):
     stream.peer.sendall(encode(1, 1, b'abc'))
     fake(stream, recv_into=[KeyboardInterrupt])
     with pytest.raises(KeyboardInterrupt):
-        stream.transport.read_frame(soon(), greedy)
+        stream.transport.read_frame(soon())
     assert stream.transport.read_torn
     assert not stream.transport.write_torn
 
@@ -335,7 +390,7 @@ def test_an_exception_while_the_borrowed_is_returned(stream):
     peek = lambda sock, *args: sock.recv_into(*args)  # noqa: E731
     fake(stream, recv_into=[peek, KeyboardInterrupt])
     with pytest.raises(KeyboardInterrupt):
-        stream.transport.read_frame(soon(), greedy=True)
+        stream.transport.read_frame(soon())
     assert stream.transport.read_torn
 
 
@@ -380,12 +435,11 @@ def test_neither_is_there_when_it_is_closed(stream):
     assert not stream.transport.data_is_waiting()
 
 
-@pytest.mark.parametrize('greedy', [False, True])
-def test_half_a_frame_is_held_but_no_sign_of_more(stream, greedy):
+def test_half_a_frame_is_held_but_no_sign_of_more(stream):
     """A peer that died in the middle of a frame must not pass for alive for ever."""
     stream.peer.sendall(encode(1, 1, b'abc')[:9])
     with pytest.raises(TimeoutError):
-        stream.transport.read_frame(NOW, greedy)
+        stream.transport.read_frame(NOW)
     assert stream.transport.holds_data()
     assert not stream.transport.has_frame()
     assert not stream.transport.data_is_waiting()

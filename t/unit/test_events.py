@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -24,6 +25,15 @@ def events():
     return EventQueue()
 
 
+@contextmanager
+def collecting(events):
+    outer = events.begin_collecting()
+    try:
+        yield
+    finally:
+        events.end_collecting(outer)
+
+
 def in_thread(function, *args):
     """What a function returns in another thread, which has ended then."""
     found = []
@@ -42,7 +52,7 @@ def raiser(error):
 
 def test_while_collecting_callbacks_are_put_off_and_keep_their_order(events, channel):
     seen = []
-    with events.collecting():
+    with collecting(events):
         assert events.is_collecting_here()
         events.add(channel, seen.append, 1)
         events.add(channel, lambda *args: seen.append(args), 2, 3)
@@ -62,7 +72,7 @@ def test_outside_of_it_they_run_at_once(events, channel):
     assert seen == [1]
     with pytest.raises(KeyError):
         events.add_report(channel, raiser(KeyError('x')))
-    with events.collecting():  # in this thread, not in another
+    with collecting(events):  # in this thread, not in another
         in_thread(events.add, channel, seen.append, 2)
         assert not in_thread(events.is_collecting_here)
     assert seen == [1, 2]
@@ -70,21 +80,21 @@ def test_outside_of_it_they_run_at_once(events, channel):
 
 
 def test_collecting_nests(events, channel):
-    with events.collecting():
-        with events.collecting():
+    with collecting(events):
+        with collecting(events):
             pass
         assert events.is_collecting_here()
     assert not events.is_collecting_here()
 
 
 def test_collecting_ends_with_an_error_too(events):
-    with pytest.raises(KeyError), events.collecting():
+    with pytest.raises(KeyError), collecting(events):
         raise KeyError
     assert not events.is_collecting_here()
 
 
 def test_reports_are_apart_from_callbacks(events, channel):
-    with events.collecting():
+    with collecting(events):
         events.add_report(channel, raiser(KeyError('first')))
         events.add_report(channel, lambda: None)
     assert (len(events), events.pending()) == (0, True)
@@ -97,7 +107,7 @@ def test_reports_are_apart_from_callbacks(events, channel):
 
 def test_what_a_channel_added_before_it_lost_its_state_is_passed_over(events, channel):
     seen, other = [], Channel()
-    with events.collecting():
+    with collecting(events):
         events.add(channel, seen.append, 'old')
         events.add_report(channel, raiser(KeyError('old')))
         events.add(other, seen.append, 'other')
@@ -113,7 +123,7 @@ def test_what_a_channel_added_before_it_lost_its_state_is_passed_over(events, ch
 
 
 def test_clear(events, channel):
-    with events.collecting():
+    with collecting(events):
         events.add(channel, pytest.fail, 'must not run')
         events.add_report(channel, pytest.fail, 'must not run')
     events.clear()
@@ -123,7 +133,7 @@ def test_clear(events, channel):
 
 
 def test_a_callback_that_raises_is_over(events, channel):
-    with events.collecting():
+    with collecting(events):
         events.add(channel, raiser(KeyError('x')))
     with pytest.raises(KeyError):
         events.run_next()
@@ -136,12 +146,12 @@ def test_no_callback_runs_within_another(events, channel):
 
     def nested():
         seen.append(events.may_run_here())
-        with events.collecting():
+        with collecting(events):
             events.add(channel, lambda: seen.append(events.may_run_here()))
         events.run_next()  # a drain from within a callback, which its author asked for
         seen.append(events.may_run_here())
 
-    with events.collecting():
+    with collecting(events):
         events.add(channel, nested)
     events.run_next()
     assert seen == [False, False, False]

@@ -1,4 +1,4 @@
-"""Cutting the stream into frames: any cut of it, greedy or exact, yields the same frames."""
+"""Cutting the stream into frames: any cut of it yields the same frames."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amqp.body_buffer import BodyBuffer
 from amqp.exceptions import FrameError
-from amqp.read_buffer import CAPACITY, ReadBuffer
+from amqp.read_buffer import CAPACITY, DIRECT_SIZE, IDLE_CAPACITY, ReadBuffer
 
 FRAME_MAX = 3 * CAPACITY
 
@@ -55,8 +56,8 @@ class Feed:
                 return found
             found.append(frame)
 
-    def give(self, most, greedy):
-        space = self.buffer.space(greedy)
+    def give(self, most):
+        space = self.buffer.space()
         assert len(space) > 0
         piece = self.stream[self.position : self.position + min(most, len(space))]
         space[: len(piece)] = piece
@@ -66,16 +67,16 @@ class Feed:
 
 
 @settings(deadline=None, max_examples=120)
-@given(frames=FRAMES, cuts=st.lists(st.tuples(st.integers(1, 2 * CAPACITY), st.booleans())))
+@given(frames=FRAMES, cuts=st.lists(st.integers(1, 2 * CAPACITY)))
 def test_any_cut_yields_the_same_frames(frames, cuts):
     frames = contents(frames)
     feed = Feed(b''.join(encode(*frame) for frame in frames))
     found = feed.frames_there()
-    for most, greedy in cuts:
-        feed.give(most, greedy)
+    for most in cuts:
+        feed.give(most)
         found += feed.frames_there()
     while feed.position < len(feed.stream):
-        feed.give(CAPACITY, greedy=True)
+        feed.give(CAPACITY)
         found += feed.frames_there()
     assert found == frames
     assert all(type(payload) is bytes for _, _, payload in found)
@@ -88,78 +89,193 @@ def test_octet_by_octet():
     feed = Feed(b''.join(encode(*frame) for frame in frames))
     found = []
     for _ in range(len(feed.stream)):
-        feed.give(1, greedy=False)
+        feed.give(1)
         found += feed.frames_there()
     assert found == frames
 
 
-@settings(deadline=None, max_examples=60)
-@given(frames=FRAMES, most=st.integers(1, 2 * CAPACITY))
-def test_exact_mode_never_asks_for_more_than_the_frame_at_hand(frames, most):
-    frames = contents(frames)
-    feed = Feed(b''.join(encode(*frame) for frame in frames))
-    end = 0
-    for frame in frames:
-        end += 8 + len(frame[2])
-        while not (found := feed.frames_there()):
-            asked = feed.give(most, greedy=False)
-            assert feed.position <= end
-            assert asked <= end
-        assert found == [frame]
-        assert feed.position == end
-        assert not feed.buffer
-
-
-def test_exact_mode_asks_for_the_header_then_for_the_rest():
-    feed = Feed(encode(1, 1, b'x' * 50))
-    assert feed.give(3, greedy=False) == 7
-    assert feed.frames_there() == []
-    assert feed.give(99, greedy=False) == 4
-    assert feed.frames_there() == []
-    assert feed.give(20, greedy=False) == 51
-    assert feed.give(99, greedy=False) == 31
-    assert feed.frames_there() == [(1, 1, b'x' * 50)]
-
-
-def test_greedy_mode_offers_all_the_room_there_is():
+def test_all_the_room_there_is_is_offered():
     feed = Feed(encode(1, 1, b'abc') + encode(3, 1, b'x' * 100))
-    assert feed.give(11 + 50, greedy=True) == CAPACITY >= 64 * 1024
+    assert feed.give(11 + 50) == IDLE_CAPACITY
     assert feed.frames_there() == [(1, 1, b'abc')]
-    assert feed.give(0, greedy=True) == CAPACITY - 50  # the rest has moved to the front
-    feed.give(99, greedy=True)
+    assert feed.give(0) == IDLE_CAPACITY - 50  # the rest has moved to the front
+    feed.give(99)
     assert feed.frames_there() == [(3, 1, b'x' * 100)]
 
 
-def test_exact_mode_moves_what_it_has_where_the_frame_would_not_fit_behind_it():
+def test_room_grows_where_more_comes_and_is_given_back():
+    frame = encode(1, 1, b'x' * 92)
+    feed = Feed(frame * 2000)
+    assert not feed.buffer.is_large()
+    assert feed.give(IDLE_CAPACITY) == IDLE_CAPACITY
+    count = len(feed.frames_there())
+    assert feed.give(CAPACITY) == CAPACITY - (IDLE_CAPACITY - 100 * count) >= 63 * 1024
+    feed.buffer.shrink()
+    assert feed.buffer.is_large()  # it holds something
+    while feed.position < len(feed.stream):
+        count += len(feed.frames_there())
+        feed.give(CAPACITY)
+    assert count + len(feed.frames_there()) == 2000
+    assert feed.buffer.is_large()
+    feed.buffer.shrink()
+    assert not feed.buffer.is_large()
+    assert feed.give(0) == IDLE_CAPACITY
+
+
+def test_a_receive_that_left_room_makes_it_no_larger():
+    feed = Feed(encode(1, 1, b'x' * 92) * 40)
+    feed.give(4000)
+    assert len(feed.frames_there()) == 40
+    assert feed.give(0) == IDLE_CAPACITY
+
+
+def test_a_frame_that_would_not_fit_behind_what_there_is_moves_to_the_front():
     size = CAPACITY - 100
     feed = Feed(encode(1, 1, b'x' * 1000) + encode(3, 1, b'y' * size))
-    feed.give(1008 + 30, greedy=True)
+    feed.give(1008 + 30)
     assert feed.frames_there() == [(1, 1, b'x' * 1000)]
-    assert feed.give(CAPACITY, greedy=False) == size + 8 - 30
+    assert feed.give(CAPACITY) == CAPACITY - 30
     assert feed.frames_there() == [(3, 1, b'y' * size)]
 
 
-@pytest.mark.parametrize('greedy', [False, True])
-def test_a_large_body_is_received_straight_into_its_own_memory(greedy):
+@pytest.mark.parametrize('kind', [1, 2, 3, 8])
+def test_a_large_frame_is_received_straight_into_memory_of_its_own(kind):
     size = 2 * CAPACITY
-    feed = Feed(encode(3, 1, b'z' * size) + encode(8, 0, b''))
-    feed.give(100, greedy=True)
+    feed = Feed(encode(kind, 1, b'z' * size) + encode(8, 0, b''))
+    feed.give(100)
     assert feed.frames_there() == []
-    assert bool(feed.buffer)
-    # Greedy too asks for no more than this frame then.
-    assert feed.give(size, greedy) == size + 8 - 100
-    assert feed.frames_there() == [(3, 1, b'z' * size)]
+    assert feed.buffer
+    assert feed.buffer.is_amid_frame()
+    assert not feed.buffer.reads_ahead()
+    assert feed.give(size) == size + 7 - 100
+    assert feed.frames_there() == []
+    assert feed.buffer.reads_ahead()
+    feed.give(9)
+    assert feed.frames_there() == [(kind, 1, b'z' * size), (8, 0, b'')]
     assert not feed.buffer
-    feed.give(8, greedy=True)
-    assert feed.frames_there() == [(8, 0, b'')]
+    assert not feed.buffer.is_amid_frame()
+
+
+@pytest.mark.parametrize('size', [CAPACITY - 7, CAPACITY, 2 * CAPACITY])
+@pytest.mark.parametrize('behind', [False, True])
+def test_there_is_room_even_where_nobody_asked_for_a_frame(size, behind):
+    """A receive into no room at all would pass for the end of the stream."""
+    feed = Feed(encode(8, 0, b'') + encode(1, 1, b'z' * size))
+    if behind:
+        feed.give(20)
+        assert feed.buffer.next_frame() == (8, 0, b'')
+    else:
+        feed.position = 8
+    while not feed.buffer.has_frame():
+        assert feed.give(CAPACITY) > 0
+    assert feed.frames_there() == [(1, 1, b'z' * size)]
+
+
+# -- bodies in place
+
+
+def placed(feed, channel, size):
+    body = feed.buffer.bodies[channel] = BodyBuffer(size)
+    return body
+
+
+def test_a_body_is_received_straight_into_place():
+    feed = Feed(encode(3, 1, b'a' * DIRECT_SIZE) * 3 + encode(8, 0, b''))
+    body = placed(feed, 1, 3 * DIRECT_SIZE)
+    asked = []
+    while feed.position < len(feed.stream):
+        asked.append(feed.give(CAPACITY))
+        while (frame := feed.buffer.next_frame()) is not None:
+            if frame[0] == 3:
+                assert type(frame[2]) is memoryview
+                assert frame[:2] == (3, 1)
+                body.add(frame[2])
+    assert body.body() == b'a' * (3 * DIRECT_SIZE)
+    # The beginning came with what was there. Between two pieces of a body the end octet and the
+    # next header are asked for, and nothing that has its place elsewhere.
+    rest = DIRECT_SIZE + 7 - IDLE_CAPACITY
+    assert asked == [IDLE_CAPACITY, rest, 8, DIRECT_SIZE, 8, DIRECT_SIZE, IDLE_CAPACITY]
+    assert feed.buffer.frames_read == 4
+    assert not feed.buffer
+    assert not feed.buffer.is_large()
+
+
+def test_what_is_received_into_place_is_not_read_ahead():
+    feed = Feed(encode(3, 1, b'a' * DIRECT_SIZE) * 2)
+    placed(feed, 1, 2 * DIRECT_SIZE)
+    feed.give(8)
+    assert feed.buffer.next_frame() is None
+    assert not feed.buffer.reads_ahead()
+    feed.give(CAPACITY)
+    assert not feed.buffer.reads_ahead()  # the body goes on
+
+
+def test_small_pieces_and_other_channels_have_no_place():
+    small = DIRECT_SIZE - 1
+    feed = Feed(encode(3, 1, b'a' * small) + encode(3, 2, b'b' * DIRECT_SIZE))
+    placed(feed, 1, 2**40)
+    found = []
+    while feed.position < len(feed.stream):
+        feed.give(1000)
+        found += feed.frames_there()
+    assert found == [(3, 1, b'a' * small), (3, 2, b'b' * DIRECT_SIZE)]
+
+
+def test_more_than_was_announced_gets_no_place():
+    """Whoever knows of the announcement tells."""
+    feed = Feed(encode(3, 1, b'a' * (2 * DIRECT_SIZE)))
+    placed(feed, 1, 2 * DIRECT_SIZE - 1)
+    found = []
+    while feed.position < len(feed.stream):
+        feed.give(1000)
+        found += feed.frames_there()
+    assert found == [(3, 1, b'a' * (2 * DIRECT_SIZE))]
+
+
+def test_a_wrong_end_octet_behind_a_body_in_place():
+    feed = Feed(encode(3, 1, b'a' * DIRECT_SIZE, end=1) * 2)
+    placed(feed, 1, 2 * DIRECT_SIZE)
+    for _ in range(10):
+        assert feed.buffer.next_frame() is None
+        feed.give(1000)
+    with pytest.raises(FrameError, match='frame of type 3 on channel 1 ends in octet 0x01'):
+        feed.buffer.next_frame()
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 3), st.integers(0, 3 * DIRECT_SIZE)), min_size=1, max_size=10
+    ),
+    cuts=st.lists(st.integers(1, 2 * DIRECT_SIZE), min_size=1, max_size=40),
+)
+def test_any_cut_yields_the_same_bodies(sizes, cuts):
+    """Bodies of three channels, their pieces in any order and the stream cut anywhere."""
+    expected = {1: b'', 2: b'', 3: b''}
+    stream = b''
+    for number, (channel, size) in enumerate(sizes):
+        piece = bytes((number + each) % 251 for each in range(size))
+        expected[channel] += piece
+        stream += encode(3, channel, piece)
+    feed = Feed(stream)
+    bodies = {each: placed(feed, each, len(body)) for each, body in expected.items()}
+    turn = 0
+    while feed.position < len(stream):
+        feed.give(cuts[turn % len(cuts)])
+        turn += 1
+        while (frame := feed.buffer.next_frame()) is not None:
+            bodies[frame[1]].add(frame[2])
+    assert {each: body.body() for each, body in bodies.items()} == expected
+    assert feed.buffer.frames_read == len(sizes)
+    assert not feed.buffer
 
 
 def test_its_truth_is_whether_it_holds_anything():
     feed = Feed(encode(8, 0, b''))
     assert not feed.buffer
-    feed.give(1, greedy=True)
+    feed.give(1)
     assert feed.buffer
-    feed.give(7, greedy=True)
+    feed.give(7)
     assert feed.buffer
     assert feed.frames_there() == [(8, 0, b'')]
     assert not feed.buffer
@@ -167,8 +283,8 @@ def test_its_truth_is_whether_it_holds_anything():
 
 def refusal(stream, frame_max=4096):
     feed = Feed(stream, frame_max)
-    feed.give(CAPACITY, greedy=True)
-    assert feed.buffer.has_frame()
+    while not feed.buffer.has_frame():
+        feed.give(CAPACITY)
     with pytest.raises(FrameError) as caught:
         feed.buffer.next_frame()
     return str(caught.value.reply_text)
@@ -192,14 +308,15 @@ def test_a_frame_above_frame_max_is_refused_by_its_header_alone():
 
 def test_a_frame_of_just_frame_max_is_taken():
     feed = Feed(encode(3, 7, b'x' * 4088), frame_max=4096)
-    feed.give(CAPACITY, greedy=True)
+    feed.give(CAPACITY)
     assert feed.frames_there() == [(3, 7, b'x' * 4088)]
 
 
 def test_frame_max_can_be_set_later():
     feed = Feed(encode(3, 7, b'x' * 5000), frame_max=4096)
     feed.buffer.frame_max = 5008
-    feed.give(CAPACITY, greedy=True)
+    while not feed.buffer.has_frame():
+        feed.give(CAPACITY)
     assert feed.frames_there() == [(3, 7, b'x' * 5000)]
 
 
@@ -213,9 +330,9 @@ def test_a_wrong_end_octet(size):
 def test_a_wrong_end_octet_of_a_large_frame():
     size = 2 * CAPACITY
     feed = Feed(encode(3, 2, b'x' * size, end=0xCD))
-    feed.give(CAPACITY, greedy=True)
-    assert feed.frames_there() == []
-    feed.give(size, greedy=True)
+    while feed.position < len(feed.stream):
+        assert feed.frames_there() == []
+        feed.give(CAPACITY)
     assert feed.buffer.has_frame()
     with pytest.raises(FrameError, match='0xcd'):
         feed.buffer.next_frame()

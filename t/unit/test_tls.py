@@ -198,7 +198,7 @@ def test_the_handshake_has_a_deadline(listener):
 def test_frames_over_tls(server, secure):
     frames = [(1, 1, b'abc'), (3, 1, b'x' * 50_000), (8, 0, b'')]
     server.sock.sendall(b''.join(encode(*frame) for frame in frames))
-    assert [secure.read_frame(soon(), greedy=True) for _ in frames] == frames
+    assert [secure.read_frame(soon()) for _ in frames] == frames
     secure.write_all([b'a' * 10, b'b' * 100_000, b'c'], soon())
     found = b''
     while len(found) < 100_011:
@@ -206,15 +206,14 @@ def test_frames_over_tls(server, secure):
     assert found == b'a' * 10 + b'b' * 100_000 + b'c'
 
 
-@pytest.mark.parametrize('greedy', [False, True])
-def test_what_is_decrypted_and_not_read_counts_as_held(server, secure, greedy):
+def test_what_is_decrypted_and_not_read_counts_as_held(server, secure):
     server.sock.sendall(encode(1, 1, b'abc') + encode(1, 2, b'def') + encode(1, 3, b'ghi')[:4])
-    assert secure.read_frame(soon(), greedy) == (1, 1, b'abc')
+    assert secure.read_frame(soon()) == (1, 1, b'abc')
     assert secure.holds_data()
     assert secure.data_is_waiting()
     assert secure.has_frame()
     assert secure.has_unseen_frame()  # nothing is left that a loop could see
-    assert secure.read_frame(NOW, greedy) == (1, 2, b'def')
+    assert secure.read_frame(NOW) == (1, 2, b'def')
     assert not secure.has_frame()
     assert secure.holds_data()
     assert not secure.data_is_waiting()
@@ -259,8 +258,7 @@ WANTS = [ssl.SSLWantReadError(), ssl.SSLWantWriteError()]
 
 
 @pytest.mark.parametrize('want', WANTS)
-@pytest.mark.parametrize('greedy', [False, True])
-def test_a_read_that_wants_something_at_every_octet(want, greedy):
+def test_a_read_that_wants_something_at_every_octet(want):
     sent = encode(1, 1, b'abc')
 
     def one(sock, space, *args):
@@ -268,7 +266,7 @@ def test_a_read_that_wants_something_at_every_octet(want, greedy):
 
     stream = tls_stream(recv_into=[want, one] * len(sent))
     stream.peer.sendall(sent + b'?')  # so that it stays readable
-    assert stream.transport.read_frame(soon(), greedy) == (1, 1, b'abc')
+    assert stream.transport.read_frame(soon()) == (1, 1, b'abc')
     stream.close()
 
 

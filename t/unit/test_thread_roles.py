@@ -1,4 +1,4 @@
-"""The reader's role: one thread has it, the others wait, nobody is forgotten."""
+"""The reader's role: one thread has it, the others wait, nobody is forgotten. And callbacks'."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+import amqp
 from amqp.deadline import Deadline
-from amqp.reader_role import ReaderRole
-from t.helpers.threads import Background, until
+from amqp.thread_roles import CallbackThreads, ReaderRole
+from t.helpers.threads import SOON, Background, until
 
 FOR_EVER = Deadline(None, 0.0)
 
@@ -106,6 +107,26 @@ def test_a_role_to_be_had_is_had_at_a_deadline_that_has_passed(role):
 
 def test_a_step_down_between_the_two_tries_is_not_missed(role):
     """The reader that steps down after our first try either leaves the role, or sees us."""
+
+    assert role.try_take()
+    takes = threading.Barrier(2, timeout=SOON)
+
+    def take_turns():
+        takes.wait()
+        while not role.take_or_wait(never, soon(SOON)):
+            pass
+        role.step_down()
+
+    for _ in range(200):
+        other = Background(take_turns)
+        takes.wait()
+        role.step_down()  # somewhere within the other's taking or waiting
+        other.result()
+        assert role.try_take()
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='there is no lock to watch')
+def test_who_waits_is_counted_before_the_second_try(role):
     between, released = threading.Event(), threading.Event()
     tries = []
 
@@ -150,3 +171,113 @@ def test_nobody_is_left_behind(role, threads):
     for worker in [Background(take_turns) for _ in range(threads)]:
         worker.result()
     assert len(turns) >= 200
+
+
+def test_only_one_of_many_gets_it(role):
+    """Real threads that try at the same moment, again and again."""
+    threads, rounds = 4, 300
+    start = threading.Barrier(threads, timeout=SOON)
+    held, most = [], []
+
+    def use():
+        for _ in range(rounds):
+            start.wait()
+            if role.try_take():
+                held.append(None)
+                most.append(len(held))
+                held.pop()
+                role.step_down()
+
+    for worker in [Background(use) for _ in range(threads)]:
+        worker.result()
+    assert set(most) == {1}
+    assert len(most) >= rounds
+    assert role.try_take()
+
+
+def test_who_lets_a_taken_role_go_needs_as_many_steps(role):
+    for _ in range(50):
+        assert role.try_take()
+    for _ in range(49):
+        role.step_down()
+        assert not Background(role.try_take).result()
+    role.step_down()
+    assert Background(role.try_take).result()
+
+
+class Lightweight:
+    """Threads as gevent and eventlet have them: many within one of the system's."""
+
+    def __init__(self, monkeypatch):
+        self.current = 1
+        monkeypatch.setattr(threading, 'get_ident', lambda: self.current)
+
+
+@pytest.fixture
+def lightweight(monkeypatch):
+    return Lightweight(monkeypatch)
+
+
+@pytest.mark.skipif(amqp.speedups == 'pure', reason="RLock is gevent's own where it is at work")
+def test_the_role_is_one_greenlets(lightweight):
+    role = ReaderRole()
+    assert role.try_take()
+    lightweight.current = 2**64 - 1
+    assert not role.is_mine()
+    assert not role.try_take()
+    role.step_down()
+    lightweight.current = 1
+    assert role.is_mine()
+    role.step_down()
+    lightweight.current = 2
+    assert role.try_take()
+
+
+# -- threads within callbacks
+
+
+def test_the_threads_within_callbacks():
+    threads = CallbackThreads()
+    assert not threads.has_me()
+    threads.enter()
+    assert threads.has_me()
+    assert not Background(threads.has_me).result()
+    Background(threads.leave).result()  # is not in one
+    assert threads.has_me()
+    threads.leave()
+    assert not threads.has_me()
+    threads.leave()
+
+
+def test_many_threads_within_callbacks():
+    threads = CallbackThreads()
+    count, rounds = 5, 200
+    together = threading.Barrier(count, timeout=SOON)
+
+    def use(number):
+        for turn in range(rounds):
+            inside = (turn + number) % 3 > 0
+            if inside:
+                threads.enter()
+            together.wait()
+            assert threads.has_me() == inside
+            together.wait()
+            if inside:
+                threads.leave()
+            assert not threads.has_me()
+
+    for worker in [Background(use, number) for number in range(count)]:
+        worker.result()
+
+
+def test_greenlets_within_callbacks(lightweight):
+    threads = CallbackThreads()
+    threads.enter()
+    lightweight.current = 2
+    assert not threads.has_me()
+    threads.enter()
+    lightweight.current = 1
+    threads.leave()
+    assert not threads.has_me()
+    lightweight.current = 2
+    assert threads.has_me()
