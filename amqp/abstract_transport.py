@@ -52,6 +52,9 @@ INITIAL_FRAME_MAX = 131_072
 #: bookkeeping of scatter/gather.
 JOIN_LIMIT = 32 * 1024
 
+#: Octets that a batch puts off at most.
+BATCH_LIMIT = 64 * 1024
+
 #: The most parts sendmsg takes at once (POSIX guarantees 16; Linux has 1024).
 try:
     IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
@@ -138,6 +141,9 @@ class _AbstractTransport:
         self.is_drained = False
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
+        # What has been put off, and how many batches have begun.
+        self._batch = bytearray()
+        self._batch_depth = 0
         self._close_lock = threading.Lock()
         self._waiting = 0
         self._closed = False
@@ -396,6 +402,8 @@ class _AbstractTransport:
             want = self._receive()
 
     def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
+        if self._batch:
+            self.flush(deadline)
         if self._read_buffer.is_large():
             soon = deadline.no_later_than(time.monotonic() + IDLE_AFTER)
             try:
@@ -504,14 +512,71 @@ class _AbstractTransport:
         is lost.
         """
         if deadline is None:
-            deadline = Deadline(self.patience(self.write_timeout), time.monotonic())
+            deadline = self._write_deadline()
         self._acquire_write_lock(deadline)
         try:
-            if self.write_torn:
-                raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
-            self._send_all(_gathered(parts), deadline)
+            self._put(_gathered(parts), deadline)
         finally:
             self._write_lock.release()
+
+    def write_at_once(self, parts: list[Buffer]) -> bool:
+        """As `write_all`, unless another thread is writing: False, and nothing was sent."""
+        lock = self._write_lock
+        if lock._is_owned() or not lock.acquire(False):
+            return False
+        try:
+            self._put(parts, None)
+        finally:
+            lock.release()
+        return True
+
+    def _put(self, parts: list[Buffer], deadline: Deadline | None) -> None:
+        """Send, or add to the batch; the write lock is held."""
+        if self.write_torn:
+            raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
+        if self._batch_depth:
+            size = sum(map(len, parts))
+            if self._batch and len(self._batch) + size > BATCH_LIMIT:
+                self._send_batch(deadline)
+            if size <= BATCH_LIMIT:
+                for part in parts:
+                    self._batch += part
+                return
+        self._send_all(parts, deadline)
+
+    def _write_deadline(self) -> Deadline:
+        return Deadline(self.patience(self.write_timeout), time.monotonic())
+
+    # -- batches
+
+    def begin_batch(self) -> None:
+        """Put off what is written from now on, by whichever thread; nests."""
+        with self._write_lock:
+            self._batch_depth += 1
+
+    def end_batch(self) -> None:
+        """Send what has been put off, unless an outer batch goes on. Raises what `write_all` does."""
+        with self._write_lock:
+            self._batch_depth -= 1
+        if not self._batch_depth:
+            self.flush()
+
+    def flush(self, deadline: Deadline | None = None) -> None:
+        """Send what has been put off. Raises what `write_all` does; nothing is lost by a timeout."""
+        if not self._batch:
+            return
+        if deadline is None:
+            deadline = self._write_deadline()
+        self._acquire_write_lock(deadline)
+        try:
+            self._send_batch(deadline)
+        finally:
+            self._write_lock.release()
+
+    def _send_batch(self, deadline: Deadline | None) -> None:
+        if self._batch:
+            self._send_all([bytes(self._batch)], deadline)
+            self._batch.clear()
 
     def _acquire_write_lock(self, deadline: Deadline) -> None:
         lock = self._write_lock
@@ -535,7 +600,7 @@ class _AbstractTransport:
                 )
             before = self.bytes_sent
 
-    def _send_all(self, parts: list[Buffer], deadline: Deadline) -> None:
+    def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0
         # Whether part of it may have left: an exception then, whosever it is,
         # leaves a frame cut off.
@@ -552,11 +617,15 @@ class _AbstractTransport:
                     raise _lost(exc) from exc
                 if count < 0:
                     begun = sent > 0 or self._holds_unsent()
+                    if deadline is None:
+                        deadline = self._write_deadline()
                     self._wait_to_send(count, deadline)
                     continue
                 sent += count
                 self.bytes_sent += count
                 self.sent_at = time.monotonic()
+                if len(parts) == 1 and count == len(parts[0]):
+                    return
                 _drop_sent(parts, count)
         except BaseException as exc:
             if not begun:

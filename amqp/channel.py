@@ -42,6 +42,15 @@ REJECTED_MESSAGE_WITHOUT_CALLBACK = (
     'Requeued message %r of queue consumer %r (exchange=%r routing_key=%r): it has no callback'
 )
 
+#: The arguments of basic.publish, and of basic.ack and basic.reject.
+PUBLISH_FORMAT = 'Bssbb'
+SETTLE_FORMAT = 'Lb'
+
+OPEN = ChannelState.OPEN
+
+#: In place of a confirmation: what was to be published is yet to be sent.
+NOT_SENT: Any = object()
+
 Table = dict[str, Any]
 ConsumerCallback = Callable[[Message], Any]
 CancelCallback = Callable[[str], Any]
@@ -532,9 +541,14 @@ class Channel(ReopenableChannel):
         if self.auto_decode:
             msg.decode_body()
 
-    def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = 'Lb') -> None:
+    def basic_ack(
+        self, delivery_tag: int, multiple: bool = False, argsig: str = SETTLE_FORMAT
+    ) -> None:
         """Acknowledge a message; with *multiple* all up to it, 0 then being all. Thread-safe."""
-        self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
+        if argsig is not SETTLE_FORMAT or not self._settle_at_once(
+            spec.Basic.Ack, delivery_tag, 1 if multiple else 0
+        ):
+            self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
 
     def basic_nack(
         self,
@@ -549,9 +563,14 @@ class Channel(ReopenableChannel):
         """
         self.send_method(spec.Basic.Nack, argsig, (delivery_tag, multiple, requeue))
 
-    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = 'Lb') -> None:
+    def basic_reject(
+        self, delivery_tag: int, requeue: bool, argsig: str = SETTLE_FORMAT
+    ) -> None:
         """Refuse a message; without *requeue* it is dropped or dead-lettered. Thread-safe."""
-        self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
+        if argsig is not SETTLE_FORMAT or not self._settle_at_once(
+            spec.Basic.Reject, delivery_tag, 1 if requeue else 0
+        ):
+            self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Have all unacknowledged messages of this channel delivered again.
@@ -575,7 +594,7 @@ class Channel(ReopenableChannel):
         immediate: bool = False,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-        argsig: str = 'Bssbb',
+        argsig: str = PUBLISH_FORMAT,
     ) -> Confirmation[basic_return_t] | None:
         """Publish a message. Thread-safe.
 
@@ -593,6 +612,11 @@ class Channel(ReopenableChannel):
         """
         if not isinstance(msg, Message):
             raise EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
+        if timeout is None and argsig is PUBLISH_FORMAT:
+            flags = (1 if mandatory else 0) | (2 if immediate else 0)
+            confirmation = self._publish_at_once(msg, exchange, routing_key, flags)
+            if confirmation is not NOT_SENT:
+                return confirmation
         payload = self._encode_arguments(
             spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
         )
@@ -609,6 +633,56 @@ class Channel(ReopenableChannel):
             raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
 
     basic_publish = _basic_publish
+
+    def _publish_at_once(
+        self, msg: Message, exchange: str, routing_key: str, flags: int
+    ) -> Confirmation[basic_return_t] | None:
+        """Publish the short way; NOT_SENT where something has to be seen to before."""
+        connection = self.connection
+        outbound = None if connection is None else connection._short_way()
+        if outbound is None or connection._blocked_reason is not None:
+            return NOT_SENT
+        confirmation = None
+        confirm_mode = self._confirm_mode
+        with self._send_lock:
+            if self._state.state is not OPEN or self._unreported is not None or not self.active:
+                return NOT_SENT
+            if confirm_mode.is_on() or confirm_mode.is_awaited():
+                if flags:
+                    return NOT_SENT
+                confirmation = confirm_mode.number()
+            transport = connection._transport
+            before = connection.bytes_sent
+            try:
+                if outbound.publish(self.channel_id, msg, exchange, routing_key, flags):
+                    return confirmation
+            except BaseException as exc:
+                confirm_mode.withdraw(confirmation)
+                connection._interrupted(exc, before)
+                error = connection._write_error(transport, exc)
+            else:
+                confirm_mode.withdraw(confirmation)
+                return NOT_SENT
+        raise connection._explained(error)
+
+    def _settle_at_once(self, sig: MethodSig, delivery_tag: int, flags: int) -> bool:
+        """Ack, nack or reject the short way; False where something has to be seen to before."""
+        connection = self.connection
+        outbound = None if connection is None else connection._short_way()
+        if outbound is None:
+            return False
+        with self._send_lock:
+            if self._state.state is not OPEN or self._unreported is not None:
+                return False
+            transport = connection._transport
+            before = connection.bytes_sent
+            try:
+                sent: bool = outbound.settle(self.channel_id, sig, delivery_tag, flags)
+                return sent
+            except BaseException as exc:
+                connection._interrupted(exc, before)
+                error = connection._write_error(transport, exc)
+        raise connection._explained(error)
 
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline
@@ -634,7 +708,7 @@ class Channel(ReopenableChannel):
         immediate: bool = False,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-        argsig: str = 'Bssbb',
+        argsig: str = PUBLISH_FORMAT,
     ) -> None:
         """Publish a message and wait until the broker has taken responsibility for it.
 

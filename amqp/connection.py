@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vine import ensure_promise
@@ -46,7 +46,7 @@ from .exceptions import (
 from .frame_reader import FATAL_ERRORS
 from .handshake import DEFAULT_CHANNEL_MAX, Handshake
 from .heartbeat import Heartbeat
-from .method_framing import FrameHandler, FrameWriter, frame_handler, frame_writer
+from .method_framing import FrameHandler, FrameWriter, Outbound, frame_handler, frame_writer
 from .method_framing import frame_writer as _frame_writer
 from .single_use_connection import SingleUseConnection
 from .states import ConnectionEvent, ConnectionState, IllegalTransition
@@ -382,7 +382,10 @@ class Connection(SingleUseConnection):
                 socket_settings=self.socket_settings,
             )
             self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
-            self.frame_writer = self.frame_writer_cls(self, self._transport)
+            writer = self.frame_writer_cls(self, self._transport)
+            self._outbound = getattr(writer, '__self__', None)
+            self._own_writer = writer if isinstance(self._outbound, Outbound) else None
+            self.frame_writer = writer
             self._reader.attach(self._transport, self._is_direct())
             self._transport.stall_timeout = self.rpc_timeout
             self._transport.connect(deadline)
@@ -594,14 +597,28 @@ class Connection(SingleUseConnection):
         try:
             self._put_frame(timeout, *frame)
         except BaseException as exc:
-            if not transport.write_torn and (
-                isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
-            ):
-                raise  # not an octet was sent
-            dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
-            if dead and not self._events.is_collecting_here():
-                raise _WriteFailed(self, exc) from exc
-            raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
+            raise self._write_error(transport, exc)  # noqa: B904 - it is the cause, or has it
+
+    def _write_error(self, transport: _AbstractTransport, exc: BaseException) -> BaseException:
+        """What to raise for an exception while writing, which the stream may not survive."""
+        if not transport.write_torn and (
+            isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
+        ):
+            return exc  # not an octet was sent
+        dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
+        if dead and not self._events.is_collecting_here():
+            failed = _WriteFailed(self, exc)
+            failed.__cause__ = exc
+            return failed
+        return self._fail(exc)
+
+    def _short_way(self) -> Outbound | None:
+        """What sends without a detour, unless nobody may or something else is set to do it."""
+        if self._frame_writer is not self._own_writer or self._cause is not None:
+            return None
+        if self._state.state is not ConnectionState.OPEN or self._forked():
+            return None
+        return self._outbound
 
     def _put_frame(self, timeout: float | None, *frame: Any) -> None:
         if timeout is None or not self._timed_writer:
@@ -622,6 +639,8 @@ class Connection(SingleUseConnection):
                 self._reader.look(LOOK_LIMIT)
                 self._reader.leave_nothing_unseen()
             self._next_look = now + LOOK_INTERVAL
+            if self._outbound is not None:
+                self._outbound.next_look = self._next_look
             self._check_usable()
         if self._blocked_reason is not None or not channel.active:
             self._wait_unblocked(channel, deadline)
@@ -653,6 +672,42 @@ class Connection(SingleUseConnection):
         if self.on_unblocked is not None:
             self._events.add(self, self.on_unblocked)
 
+    def batch(self) -> AbstractContextManager[None]:
+        """Within the block, what is sent is put off and sent together.
+
+        At the latest at its end, at 64 KiB, and before anything is waited
+        for: acks and publishes cost a fraction then. A write that fails does
+        so there; what `basic_publish` has returned for may be lost with it, as
+        ever without confirms. For all threads that use the connection
+        meanwhile.
+        """
+        return self._batching()
+
+    @contextmanager
+    def _batching(self) -> Iterator[None]:
+        transport = self._usable_transport()
+        transport.begin_batch()
+        try:
+            yield
+        finally:
+            try:
+                transport.end_batch()
+            except BaseException as exc:
+                raise self._explained(self._write_error(transport, exc))  # noqa: B904
+
+    def _flush(self, deadline: Deadline | None) -> None:
+        """Send what a batch has put off: nothing may be waited for before."""
+        transport = self._transport
+        if transport is not None and transport._batch:
+            try:
+                transport.flush(deadline)
+            except BaseException as exc:
+                raise self._explained(self._write_error(transport, exc))  # noqa: B904
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What to raise for the outcome of `_write_error`, outside the locks."""
+        return self._explain(error) if isinstance(error, _WriteFailed) else error
+
     # -- heartbeats (specification 4.2.7)
 
     def send_heartbeat(self) -> None:
@@ -661,6 +716,7 @@ class Connection(SingleUseConnection):
 
     def _write_heartbeat(self, transport: _AbstractTransport, timeout: float | None) -> None:
         self._write_frame(transport, timeout, spec.FRAME_HEARTBEAT, 0, None, None, None)
+        self._flush(None if timeout is None else Deadline(timeout, time.monotonic()))
 
     def heartbeat_tick(self, rate: int = 2) -> None:
         """Send a heartbeat if one is due, and check the broker's.

@@ -210,6 +210,8 @@ class ReadBuffer:
         self._awaited_filled = len(begun)
         self.start = self.end = 0
         if body is not None:
+            # There may be more such: what is read ahead of them is copied.
+            self._full = False
             self.shrink()
 
     def _finish_awaited(self, awaited: memoryview) -> tuple[int, int, Payload] | None:

@@ -16,7 +16,7 @@ from .channel_registry import ChannelRegistry
 from .events import EventQueue
 from .exceptions import RecoverableConnectionError, without_traceback
 from .frame_reader import FrameReader
-from .method_framing import FrameHandler, FrameWriter
+from .method_framing import FrameHandler, FrameWriter, Outbound
 from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
 from .utils import fork_generation
 
@@ -45,6 +45,9 @@ class SingleUseConnection(AbstractChannel):
         self._transport: _AbstractTransport | None = None
         self._on_inbound_frame: FrameHandler | None = None
         self._frame_writer: FrameWriter | None = None
+        # This library's own frame writer, and what it belongs to.
+        self._own_writer: FrameWriter | None = None
+        self._outbound: Outbound | None = None
         self._events = EventQueue()
         self._reader = FrameReader(self, self._events)
         self._fork_generation = fork_generation()
@@ -150,7 +153,7 @@ class SingleUseConnection(AbstractChannel):
                 self._cause = without_traceback(cause)
                 self._state.advance(ConnectionEvent.LOST)
             transport, self._transport = self._transport, None
-            self._frame_writer = None
+            self._frame_writer = self._own_writer = self._outbound = None
             self._on_inbound_frame = None
             self._reader.detach()
         if transport is not None:
