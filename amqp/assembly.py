@@ -15,8 +15,8 @@ from struct import Struct
 from .basic_message import Message
 from .exceptions import FrameSyntaxError
 from .read_buffer import ReadBuffer
-from .tables import loads, take_properties
 from .spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, Basic
+from .tables import loads, take_properties
 
 __all__ = ('take_delivery',)
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from . import spec
 from .abstract_channel import MethodSig, _WriteFailed
@@ -47,9 +47,6 @@ PUBLISH_FORMAT = 'Bssbb'
 SETTLE_FORMAT = 'Lb'
 
 OPEN = ChannelState.OPEN
-
-#: In place of a confirmation: what was to be published is yet to be sent.
-NOT_SENT: Any = object()
 
 Table = dict[str, Any]
 ConsumerCallback = Callable[[Message], Any]
@@ -101,7 +98,7 @@ class Channel(ReopenableChannel):
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
 
     @property
-    def auto_decode(self) -> bool:  # type: ignore[override]
+    def auto_decode(self) -> bool:
         """Whether the body of a received message becomes a str where it says how."""
         return self._consumers.auto_decode
 
@@ -563,9 +560,7 @@ class Channel(ReopenableChannel):
         """
         self.send_method(spec.Basic.Nack, argsig, (delivery_tag, multiple, requeue))
 
-    def basic_reject(
-        self, delivery_tag: int, requeue: bool, argsig: str = SETTLE_FORMAT
-    ) -> None:
+    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = SETTLE_FORMAT) -> None:
         """Refuse a message; without *requeue* it is dropped or dead-lettered. Thread-safe."""
         if argsig is not SETTLE_FORMAT or not self._settle_at_once(
             spec.Basic.Reject, delivery_tag, 1 if requeue else 0
@@ -615,7 +610,7 @@ class Channel(ReopenableChannel):
         if timeout is None and argsig is PUBLISH_FORMAT:
             flags = (1 if mandatory else 0) | (2 if immediate else 0)
             confirmation = self._publish_at_once(msg, exchange, routing_key, flags)
-            if confirmation is not NOT_SENT:
+            if confirmation is not False:
                 return confirmation
         payload = self._encode_arguments(
             spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
@@ -636,20 +631,20 @@ class Channel(ReopenableChannel):
 
     def _publish_at_once(
         self, msg: Message, exchange: str, routing_key: str, flags: int
-    ) -> Confirmation[basic_return_t] | None:
-        """Publish the short way; NOT_SENT where something has to be seen to before."""
+    ) -> Confirmation[basic_return_t] | Literal[False] | None:
+        """Publish the short way; False where something has to be seen to before."""
         connection = self.connection
         outbound = None if connection is None else connection._short_way()
         if outbound is None or connection._blocked_reason is not None:
-            return NOT_SENT
+            return False
         confirmation = None
         confirm_mode = self._confirm_mode
         with self._send_lock:
             if self._state.state is not OPEN or self._unreported is not None or not self.active:
-                return NOT_SENT
+                return False
             if confirm_mode.is_on() or confirm_mode.is_awaited():
                 if flags:
-                    return NOT_SENT
+                    return False
                 confirmation = confirm_mode.number()
             transport = connection._transport
             before = connection.bytes_sent
@@ -662,7 +657,7 @@ class Channel(ReopenableChannel):
                 error = connection._write_error(transport, exc)
             else:
                 confirm_mode.withdraw(confirmation)
-                return NOT_SENT
+                return False
         raise connection._explained(error)
 
     def _settle_at_once(self, sig: MethodSig, delivery_tag: int, flags: int) -> bool:

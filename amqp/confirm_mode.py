@@ -60,7 +60,9 @@ class ConfirmMode:
         """Whether this thread will wait for the confirm of what it publishes now."""
         return threading.get_ident() in self._awaiting
 
-    def number(self, payload: bytes = b'\0', content: Any = None) -> Confirmation[basic_return_t] | None:
+    def number(
+        self, payload: bytes = b'\0', content: Any = None
+    ) -> Confirmation[basic_return_t] | None:
         """Number the message that is about to be sent; None outside of confirm mode.
 
         :param payload: the encoded arguments of basic.publish.

@@ -681,11 +681,10 @@ class Connection(SingleUseConnection):
         ever without confirms. For all threads that use the connection
         meanwhile.
         """
-        return self._batching()
+        return self._batching(self._usable_transport())
 
     @contextmanager
-    def _batching(self) -> Iterator[None]:
-        transport = self._usable_transport()
+    def _batching(self, transport: _AbstractTransport) -> Iterator[None]:
         transport.begin_batch()
         try:
             yield

@@ -106,7 +106,7 @@ class EventQueue:
         if event is None:
             return False
         _, _, callback, args = event
-        self._run(callback,args)
+        self._run(callback, args)
         return True
 
     def run(self, callback: Callable[[Any], Any], argument: Any) -> None:
@@ -166,5 +166,8 @@ class EventQueue:
         me = threading.get_ident()
         drainer = self._drainer
         return (
-            drainer is None or self._drainer_ident == me or self._drainer_polls or not drainer.is_alive()
+            drainer is None
+            or self._drainer_ident == me
+            or self._drainer_polls
+            or not drainer.is_alive()
         )

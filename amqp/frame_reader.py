@@ -22,6 +22,7 @@ from .events import EventQueue
 from .exceptions import AMQPError
 from .method_framing import Inbound
 from .read_buffer import ReadBuffer
+from .spec import Basic
 from .states import ChannelState
 from .thread_roles import ReaderRole
 from .utils import fork_generation
@@ -205,7 +206,7 @@ class FrameReader:
         assert buffer is not None
         outer = self._events.begin_collecting()
         try:
-            inbound.callback(buffer.channel_id, message.frame_method, message.frame_args, message)
+            inbound.callback(buffer.channel_id, Basic.Deliver, message.frame_args or b'', message)
         finally:
             self._events.end_collecting(outer)
         self._frames_taken = buffer.frames_read

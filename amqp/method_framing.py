@@ -94,7 +94,7 @@ class Inbound:
             raise FrameError(f'heartbeat on channel {channel}')
         return False
 
-    def _on_method(self, channel: int, payload: bytes) -> bool:
+    def _on_method(self, channel: int, payload: Any) -> bool:
         if len(payload) < 4:
             raise FrameSyntaxError(f'method frame of {len(payload)} octets on channel {channel}')
         method_sig = _method_id.unpack_from(payload)
@@ -111,7 +111,7 @@ class Inbound:
         self.awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
         return False
 
-    def _on_header(self, channel: int, payload: bytes) -> bool:
+    def _on_header(self, channel: int, payload: Any) -> bool:
         message = self.awaited.get(channel)
         if message is None or message.header_received:
             raise UnexpectedFrame(f'content header without a method on channel {channel}')
@@ -219,9 +219,7 @@ class Outbound:
         )
         return parts is not None and transport.write_at_once(parts)
 
-    def settle(
-        self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int
-    ) -> bool:
+    def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
         """Send basic.ack, nack or reject. False: nothing was sent."""
         frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
         return frame is not None and self._transport.write_at_once([frame])

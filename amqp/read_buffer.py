@@ -75,8 +75,9 @@ class ReadBuffer:
         self.data = bytearray(IDLE_CAPACITY)
         self.start = 0
         self.end = 0
+        #: Which channel and consumer the last delivery was for.
         self.channel_id = 0
-        self.consumer_tag = ''
+        self.consumer_tag: str | bytes = ''
         # Whether the last receive left no room.
         self._full = False
         # The payload of a large frame that isn't whole, so that its octets are
