@@ -555,14 +555,14 @@ class _AbstractTransport:
             self._batch_depth += 1
 
     def end_batch(self) -> None:
-        """Send what has been put off, unless an outer batch goes on. Raises what `write_all` does."""
+        """Send what has been put off, unless an outer batch goes on; as `flush`."""
         with self._write_lock:
             self._batch_depth -= 1
         if not self._batch_depth:
             self.flush()
 
     def flush(self, deadline: Deadline | None = None) -> None:
-        """Send what has been put off. Raises what `write_all` does; nothing is lost by a timeout."""
+        """Send what has been put off. Raises what `write_all` does; a timeout loses nothing."""
         if not self._batch:
             return
         if deadline is None:

@@ -98,7 +98,7 @@ class Message(GenericContent):
         """
         if self._delivery_info is None and self._is_delivered:
             values = loads('sLbss', self.frame_args or b'', METHOD_ID_SIZE)[0]
-            self._delivery_info = dict(zip(DELIVERY_INFO, values))
+            self._delivery_info = dict(zip(DELIVERY_INFO, values, strict=True))
         return self._delivery_info
 
     @delivery_info.setter

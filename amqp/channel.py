@@ -637,28 +637,26 @@ class Channel(ReopenableChannel):
         outbound = None if connection is None else connection._short_way()
         if outbound is None or connection._blocked_reason is not None:
             return False
-        confirmation = None
         confirm_mode = self._confirm_mode
-        with self._send_lock:
-            if self._state.state is not OPEN or self._unreported is not None or not self.active:
-                return False
-            if confirm_mode.is_on() or confirm_mode.is_awaited():
-                if flags:
+        try:
+            with self._send_lock:
+                if self._state.state is not OPEN or self._unreported is not None or not self.active:
                     return False
+                args = (self.channel_id, msg, exchange, routing_key, flags)
+                if not confirm_mode.is_on() and not confirm_mode.is_awaited():
+                    return None if self._send_at_once(connection, outbound.publish, args) else False
+                if flags:
+                    return False  # what may be returned is noted down more closely
                 confirmation = confirm_mode.number()
-            transport = connection._transport
-            before = connection.bytes_sent
-            try:
-                if outbound.publish(self.channel_id, msg, exchange, routing_key, flags):
-                    return confirmation
-            except BaseException as exc:
-                confirm_mode.withdraw(confirmation)
-                connection._interrupted(exc, before)
-                error = connection._write_error(transport, exc)
-            else:
-                confirm_mode.withdraw(confirmation)
-                return False
-        raise connection._explained(error)
+                sent = False
+                try:
+                    sent = self._send_at_once(connection, outbound.publish, args)
+                finally:
+                    if not sent:
+                        confirm_mode.withdraw(confirmation)
+                return confirmation if sent else False
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
 
     def _settle_at_once(self, sig: MethodSig, delivery_tag: int, flags: int) -> bool:
         """Ack, nack or reject the short way; False where something has to be seen to before."""
@@ -666,18 +664,25 @@ class Channel(ReopenableChannel):
         outbound = None if connection is None else connection._short_way()
         if outbound is None:
             return False
-        with self._send_lock:
-            if self._state.state is not OPEN or self._unreported is not None:
-                return False
-            transport = connection._transport
-            before = connection.bytes_sent
-            try:
-                sent: bool = outbound.settle(self.channel_id, sig, delivery_tag, flags)
-                return sent
-            except BaseException as exc:
-                connection._interrupted(exc, before)
-                error = connection._write_error(transport, exc)
-        raise connection._explained(error)
+        try:
+            with self._send_lock:
+                if self._state.state is not OPEN or self._unreported is not None:
+                    return False
+                args = (self.channel_id, sig, delivery_tag, flags)
+                return self._send_at_once(connection, outbound.settle, args)
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    @staticmethod
+    def _send_at_once(connection: Any, send: Callable[..., bool], args: tuple[Any, ...]) -> bool:
+        """Send by *send*, under ``_send_lock``; False: nothing was sent."""
+        transport = connection._transport
+        before = connection.bytes_sent
+        try:
+            return send(*args)
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            connection._interrupted(exc, before)
+            raise connection._write_error(transport, exc)  # noqa: B904 - it is or has the cause
 
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline

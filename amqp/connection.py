@@ -596,8 +596,8 @@ class Connection(SingleUseConnection):
         """Write a frame, and see whether the stream survives it."""
         try:
             self._put_frame(timeout, *frame)
-        except BaseException as exc:
-            raise self._write_error(transport, exc)  # noqa: B904 - it is the cause, or has it
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._write_error(transport, exc)  # noqa: B904 - it is or has the cause
 
     def _write_error(self, transport: _AbstractTransport, exc: BaseException) -> BaseException:
         """What to raise for an exception while writing, which the stream may not survive."""
@@ -691,7 +691,7 @@ class Connection(SingleUseConnection):
         finally:
             try:
                 transport.end_batch()
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - none is swallowed
                 raise self._explained(self._write_error(transport, exc))  # noqa: B904
 
     def _flush(self, deadline: Deadline | None) -> None:
@@ -700,7 +700,7 @@ class Connection(SingleUseConnection):
         if transport is not None and transport._batch:
             try:
                 transport.flush(deadline)
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - none is swallowed
                 raise self._explained(self._write_error(transport, exc))  # noqa: B904
 
     def _explained(self, error: BaseException) -> BaseException:

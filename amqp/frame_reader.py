@@ -154,8 +154,8 @@ class FrameReader:
             callback = self._find_callback(message)
             if callback is None:
                 self._pass_on(message)
-        except BaseException as exc:
-            raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._failure(exc)  # noqa: B904 - it is or has the cause
         finally:
             self._role.step_down()
         if callback is not None:
@@ -320,8 +320,8 @@ class FrameReader:
             if buffer.start == buffer.end:
                 transport.give_back()
             return completed
-        except BaseException as exc:
-            raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._failure(exc)  # noqa: B904 - it is or has the cause
 
     def _fill(self, connection: Any, transport: Any, deadline: Deadline) -> None:
         """Have more come; heartbeats are kept up meanwhile."""
@@ -344,12 +344,14 @@ class FrameReader:
 
     def _failure(self, exc: BaseException) -> BaseException:
         """What to raise for *exc*, which breaks the connection unless the stream is whole."""
-        connection, transport, buffer = self._connection(), self._transport, self._buffer
-        if isinstance(exc, FATAL_ERRORS) and not isinstance(exc, TimeoutError):
-            failure: BaseException = connection._fail(exc)
-            return failure
-        if transport is not None and buffer is not None and not transport.read_torn:
-            if buffer.frames_read == self._frames_taken:
-                return exc
-        failure = connection._fail(exc)
+        transport, buffer = self._transport, self._buffer
+        whole = (
+            transport is not None
+            and not transport.read_torn
+            and buffer is not None
+            and buffer.frames_read == self._frames_taken
+        )
+        if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
+            return exc
+        failure: BaseException = self._connection()._fail(exc)
         return failure
