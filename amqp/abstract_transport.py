@@ -57,6 +57,9 @@ try:
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
 
+#: So many octets unread may be all that the kernel takes, if it has less memory than usual.
+FULL = 4096
+
 #: What a system call that could not go on is waiting for.
 WANT_READ = -1
 WANT_WRITE = -2
@@ -125,6 +128,7 @@ class _AbstractTransport:
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
         # Octets at the end of the read buffer that the kernel still holds too.
         self._borrowed = 0
+        self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
         self._close_lock = threading.Lock()
@@ -255,6 +259,25 @@ class _AbstractTransport:
             self._read_buffer.has_frame() or self._decrypted() > 0 or bool(self._peek())
         )
 
+    def has_news(self) -> bool:
+        """Whether the peer has sent something since this was asked last, read or not.
+
+        What lies unread is news once, or a peer that is silent since would pass
+        for alive; but where so much is unread that the kernel may take no more,
+        a silent peer is no wonder.
+        """
+        if not self.data_is_waiting():
+            return False
+        try:
+            sock = self._usable_socket()
+            limit = min(FULL, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 8)
+            unread = len(self._peek(limit) or b'')
+        except OSError:
+            return False
+        seen = (self.bytes_recv, self._decrypted(), unread)
+        before, self._seen = self._seen, seen
+        return seen != before or unread == limit
+
     def holds_data(self) -> bool:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
         return bool(self._read_buffer) or self._decrypted() > 0
@@ -277,10 +300,10 @@ class _AbstractTransport:
         """
         return not self._borrowed and self.has_frame()
 
-    def _peek(self) -> bytes | None:
-        """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
+    def _peek(self, limit: int = 1) -> bytes | None:
+        """What is next in the kernel: b'' at the end of the stream, None for nothing yet."""
         try:
-            return _socket.socket.recv(_plain(self._usable_socket()), 1, socket.MSG_PEEK)
+            return _socket.socket.recv(_plain(self._usable_socket()), limit, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

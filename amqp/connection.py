@@ -644,12 +644,13 @@ class Connection(SingleUseConnection):
         """Send a heartbeat if one is due, and check the broker's.
 
         Call it about once a second, from any thread; waits do it by
-        themselves. Unread data counts as a sign of life, so that it may be
+        themselves. Data counts as a sign of life when it comes, and may be
         left unread.
 
         :param rate: without effect.
 
-        Raises `ConnectionForced` after two silent intervals.
+        Raises `ConnectionForced` after two silent intervals; after up to four
+        where something that was sent before lies unread.
         """
         if not self.heartbeat:
             return
@@ -668,7 +669,7 @@ class Connection(SingleUseConnection):
         heartbeat.last_received = max(heartbeat.last_received, transport.received_at)
         self._prev_sent, self._prev_recv = transport.bytes_sent, transport.bytes_recv
         if heartbeat.peer_is_dead(now):
-            if not transport.data_is_waiting():
+            if not transport.has_news():
                 raise ConnectionForced('Too many heartbeats missed')
             heartbeat.last_received = now
         if heartbeat.must_send(now):
