@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from t.benchmarks.contestants import ROOT, Contestant
+from t.benchmarks.contestant import ROOT, Contestant
 
 #: Seconds that an installation may take.
 PATIENCE = 600

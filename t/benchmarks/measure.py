@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from t.benchmarks.contestants import CONTESTANTS, Contestant, Target
+from t.benchmarks.contestant import Contestant, Target
+from t.benchmarks.contestants import CONTESTANTS
 from t.benchmarks.peer import QUEUE
 from t.benchmarks.worker import Job
 from t.benchmarks.workloads import Workload

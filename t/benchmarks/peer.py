@@ -20,7 +20,9 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from array import array
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -40,9 +42,13 @@ QUEUE = TAG = 'bench'
 FRAME_MAX = 131_072
 #: As much is sent at once, in whole deliveries.
 CHUNK = 1 << 18
-#: The kernel wakes the reader of a sink for as much: waking it for every message would cost the
-#: sender more than the message.
-LOW_WATER = 1 << 17
+#: Octets that a sink reads in one burst.
+BURST = 1 << 19
+#: What the kernel holds for this process, at a start: little, so that the rest waits at the sender.
+#: Where large messages come it's more.
+BUFFER, LARGE_BUFFER = 1 << 13, 1 << 16
+#: Seconds between two bursts, at least and at most.
+PAUSES = (0.0002, 0.05)
 
 FRAME = struct.Struct('>BHI')
 METHOD, BODY = 1, 3
@@ -126,6 +132,8 @@ class Deliveries:
         ]
         assert {len(each) for each in deliveries} == {length}
         self.length = length
+        #: The last tag that was given.
+        self.last = 0
         self.block = bytearray().join(deliveries)
 
     @staticmethod
@@ -139,14 +147,16 @@ class Deliveries:
             properties=properties(values),
         )
 
-    def number(self, first: int) -> None:
-        """Give the deliveries the tags from `first` on: octet by octet, all of them at once."""
-        tags = array('Q', range(first, first + self.count))
+    def following(self) -> bytearray:
+        """The block with the tags that come next: set octet by octet, in all at once."""
+        tags = array('Q', range(self.last + 1, self.last + 1 + self.count))
+        self.last += self.count
         if sys.byteorder == 'little':
             tags.byteswap()
         octets = tags.tobytes()
         for place in range(8):
             self.block[TAG_OFFSET + place :: self.length] = octets[place::8]
+        return self.block
 
 
 class Session(threading.Thread):
@@ -158,6 +168,8 @@ class Session(threading.Thread):
         self.script = Script()
         self.replies = bytearray()
         self.published = self.confirmed = 0
+        #: Octets that have been dealt with since the last confirms, and that come at once.
+        self.answered = self.burst = 0
 
     def run(self) -> None:
         with self.sock, suppress(OSError):
@@ -169,12 +181,13 @@ class Session(threading.Thread):
     def _converse(self) -> None:
         """Answer frame by frame, all that have come with one send, until the bytes don't matter."""
         received = bytearray()
-        while data := self.sock.recv(1 << 20):
-            received += data
+        for part in self._parts():
+            received += part
             offset = 0
             for kind, channel, begin, end in frames(received):
                 offset = end + 1
                 self._answer(kind, channel, received[begin:end])
+            self.answered += offset
             del received[:offset]
             self._flush()
 
@@ -187,6 +200,8 @@ class Session(threading.Thread):
     def _answer_method(self, sig: Sig, channel: int, payload: bytearray) -> None:
         if sig == OPEN:
             self.script = Script.decode(virtual_host(payload))
+            if SAMPLES[self.script.sample].size > BUFFER:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE_BUFFER)
         if sig == GET:
             self.replies += got(SAMPLES[self.script.sample], channel)
         self.replies += reply(sig, channel)
@@ -203,6 +218,8 @@ class Session(threading.Thread):
         if self.published - self.confirmed == self.script.window:
             self.replies += acks(self.confirmed + 1, self.script.window, channel)
             self.confirmed = self.published
+            if self.script.window > 1:
+                self.burst, self.answered = self.answered, 0
 
     def _flush(self) -> None:
         if self.replies:
@@ -216,51 +233,62 @@ class Session(threading.Thread):
             threading.Thread(target=self._deliver, args=(channel,), daemon=True).start()
             self._sink()
 
-    def _wake_for(self, size: int) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    def _parts(self) -> Iterator[memoryview]:
+        """What comes; where there is a size of `burst`, after waits in which about as much comes.
+
+        Over the loopback the sender's CPU does the receiver's work too, for each segment: three
+        times what it costs to hand a small message to the kernel. So the window is kept shut most
+        of the time. What is sent then waits in the sender's kernel, and is carried over many at a
+        time, by this process's CPU.
+        """
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        buffer = memoryview(bytearray(1 << 20))
+        least, most = PAUSES
+        pause = least
+        while poll.poll():
+            if self.burst:
+                time.sleep(pause)
+            total = 0
+            with suppress(BlockingIOError):
+                while total <= self.burst:
+                    count = self.sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                    if not count:
+                        return
+                    total += count
+                    yield buffer[:count]
+            change = 0.9 * self.burst / max(1, total)
+            pause = min(most, max(least, pause * min(2, max(0.5, change))))
 
     def _sink(self) -> None:
-        self._wake_for(LOW_WATER)
-        buffer = bytearray(1 << 20)
-        while self.sock.recv_into(buffer):
+        self.burst = BURST
+        for _ in self._parts():
             pass
 
     def _deliver(self, channel: int) -> None:
         deliveries = Deliveries(SAMPLES[self.script.sample], channel, self.script.limit)
-        first = 1
         with suppress(OSError):
-            while True:
-                deliveries.number(first)
-                self.sock.sendall(deliveries.block)
-                first += deliveries.count
-                if self.script.limit:
-                    return
+            self.sock.sendall(deliveries.following())
+            while not self.script.limit:
+                self.sock.sendall(deliveries.following())
 
     def _deliver_ahead_of_acks(self, channel: int) -> None:
         half = self.script.prefetch // 2
         deliveries = Deliveries(SAMPLES[self.script.sample], channel, half)
-        sent = acked = 0
+        self.sock.sendall(deliveries.following())
+        self.sock.sendall(deliveries.following())
         received = bytearray()
-        self._wake_for(half * ACK_LENGTH)
-        # Polled, then read: a read that waits has taken what there was before and counts it no
-        # more. As more than half are on their way, the half that is waited for comes.
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        while True:
-            while sent - acked <= half:
-                deliveries.number(sent + 1)
-                self.sock.sendall(deliveries.block)
-                sent += half
-            poll.poll()
-            data = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
-            if not data:
-                return
-            received += data
-            whole = len(received) // ACK_LENGTH * ACK_LENGTH
-            if whole:
+        acked = 0
+        # More than half are always on their way, so that half of their acks come.
+        self.burst = half * ACK_LENGTH
+        for part in self._parts():
+            received += part
+            if whole := len(received) // ACK_LENGTH * ACK_LENGTH:
                 place = whole - ACK_LENGTH + ACK_TAG_OFFSET
                 acked = int.from_bytes(received[place : place + 8], 'big')
                 del received[:whole]
+            while deliveries.last - acked <= half:
+                self.sock.sendall(deliveries.following())
 
 
 def start() -> commands.Connection.Start:
@@ -273,7 +301,7 @@ def virtual_host(payload: bytearray) -> str:
     return payload[5 : 5 + payload[4]].decode()
 
 
-def frames(received: bytearray) -> Any:
+def frames(received: bytearray) -> Iterator[tuple[int, int, int, int]]:
     """Each whole frame: its type, its channel, and where its payload begins and ends."""
     offset = 0
     while len(received) - offset >= FRAME.size:
@@ -288,6 +316,7 @@ def frames(received: bytearray) -> Any:
 def serve() -> None:
     """Serve until the standard input ends, as it does with the process that started this one."""
     with socket.create_server((HOST, 0), backlog=512) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         print(listener.getsockname()[1], flush=True)
         threading.Thread(target=_accept, args=(listener,), daemon=True).start()
         sys.stdin.buffer.read()

@@ -73,7 +73,7 @@ def _publish(key: str, title: str, sample: str, goal: float, **more: Any) -> Wor
         title,
         task='publish',
         sample=sample,
-        script=Script(sink=True),
+        script=Script(sink=True, sample=sample),
         goal=Goal(goal),
         **more,
     )
@@ -102,7 +102,7 @@ def _consume(
 PURE_PUBLISH, PURE_CONSUME = Goal(1.8), Goal(2.5)
 ACK = {'ack': True}
 #: What the peer sends ahead of acks. (Without a limit Pika never comes back from dispatching.)
-PREFETCH = 2_000
+PREFETCH = 10_000
 
 _TABLE = (
     _publish('publish-16', 'publish 16 B', '16 B', 9, pure_goal=PURE_PUBLISH, broker=True),
@@ -258,7 +258,7 @@ _TABLE = (
         kind='peak',
         task='publish',
         sample='64 MiB',
-        script=Script(sink=True),
+        script=Script(sink=True, sample='64 MiB'),
         goal=Goal(66, 'MiB'),
     ),
     Workload(
