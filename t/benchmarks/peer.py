@@ -227,11 +227,21 @@ class Session(threading.Thread):
             self.replies.clear()
 
     def _serve_consumer(self, channel: int) -> None:
-        if self.script.prefetch:
-            self._deliver_ahead_of_acks(channel)
-        else:
-            threading.Thread(target=self._deliver, args=(channel,), daemon=True).start()
+        # A thread that sends beside one that reads: whoever does both in turn may stand still, as
+        # the client does that cannot send before somebody reads.
+        ahead = threading.Semaphore(2)
+        half = self.script.prefetch // 2
+        deliveries = Deliveries(SAMPLES[self.script.sample], channel, half or self.script.limit)
+        arguments = (deliveries, ahead if half else None)
+        threading.Thread(target=self._deliver, args=arguments, daemon=True).start()
+        if not half:
             self._sink()
+            return
+        try:
+            self._count_acks(half, ahead)
+        finally:
+            # The socket is closed: the other thread finds out when it sends.
+            ahead.release()
 
     def _parts(self) -> Iterator[memoryview]:
         """What comes; where there is a size of `burst`, after waits in which about as much comes.
@@ -265,21 +275,19 @@ class Session(threading.Thread):
         for _ in self._parts():
             pass
 
-    def _deliver(self, channel: int) -> None:
-        deliveries = Deliveries(SAMPLES[self.script.sample], channel, self.script.limit)
+    def _deliver(self, deliveries: Deliveries, ahead: threading.Semaphore | None) -> None:
         with suppress(OSError):
-            self.sock.sendall(deliveries.following())
-            while not self.script.limit:
+            while True:
+                if ahead is not None:
+                    ahead.acquire()
                 self.sock.sendall(deliveries.following())
+                if self.script.limit:
+                    return
 
-    def _deliver_ahead_of_acks(self, channel: int) -> None:
-        half = self.script.prefetch // 2
-        deliveries = Deliveries(SAMPLES[self.script.sample], channel, half)
-        self.sock.sendall(deliveries.following())
-        self.sock.sendall(deliveries.following())
+    def _count_acks(self, half: int, ahead: threading.Semaphore) -> None:
+        """Let another half of the prefetch go where no more than half is unacknowledged."""
         received = bytearray()
-        acked = 0
-        # More than half are always on their way, so that half of their acks come.
+        allowed, acked = 2 * half, 0
         self.burst = half * ACK_LENGTH
         for part in self._parts():
             received += part
@@ -287,8 +295,9 @@ class Session(threading.Thread):
                 place = whole - ACK_LENGTH + ACK_TAG_OFFSET
                 acked = int.from_bytes(received[place : place + 8], 'big')
                 del received[:whole]
-            while deliveries.last - acked <= half:
-                self.sock.sendall(deliveries.following())
+            while allowed - acked <= half:
+                allowed += half
+                ahead.release()
 
 
 def start() -> commands.Connection.Start:
