@@ -16,6 +16,7 @@ from .channel_registry import ChannelRegistry
 from .events import EventQueue
 from .exceptions import RecoverableConnectionError, without_traceback
 from .frame_reader import FrameReader
+from .heartbeat_thread import HeartbeatThread
 from .method_framing import FrameHandler, FrameWriter
 from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
 from .utils import fork_generation
@@ -47,6 +48,7 @@ class SingleUseConnection(AbstractChannel):
         self._frame_writer: FrameWriter | None = None
         self._events = EventQueue()
         self._reader = FrameReader(self, self._events)
+        self._heartbeat_thread: HeartbeatThread | None = None
         self._fork_generation = fork_generation()
         super().__init__(self, 0)
 
@@ -151,8 +153,11 @@ class SingleUseConnection(AbstractChannel):
             transport, self._transport = self._transport, None
             self._frame_writer = None
             self._on_inbound_frame = None
+            heartbeat_thread, self._heartbeat_thread = self._heartbeat_thread, None
         if transport is not None:
             transport.close()
+        if heartbeat_thread is not None:
+            heartbeat_thread.end()
         self._fail_replies(self._lost_error())
         # All waits end before anything else is torn down.
         self._give_up_channels()

@@ -26,6 +26,7 @@ LAYERS = {
         'states',
         'read_buffer',
         'negotiation',
+        'urls',
     },
     3: {
         'method_framing',
@@ -37,6 +38,7 @@ LAYERS = {
         'events',
         'reader_role',
         'confirm_mode',
+        'heartbeat_thread',
         'channel_registry',
     },
     4: {'abstract_channel', 'frame_reader', 'reopenable_channel', 'single_use_connection'},
