@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from vine import ensure_promise
 
@@ -58,9 +58,9 @@ from .utils import get_logger
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from typing_extensions import Self
-
 __all__ = ('Connection',)
+
+ConnectionT = TypeVar('ConnectionT', bound='Connection')
 
 # Within the class this name is its attribute, for subclasses to replace.
 Channel = _Channel
@@ -99,8 +99,9 @@ class Connection(SingleUseConnection):
     :param host: ``host[:port]``.
     :param userid: for PLAIN and AMQPLAIN, with *password*; a principal for GSSAPI.
     :param login_method: the name of a mechanism, or several, the preferred one
-        first. By default the first that the broker offers of GSSAPI, EXTERNAL (if *ssl* names a ``certfile``),
-        PLAIN, AMQPLAIN, EXTERNAL. With *login_response*, that is sent.
+        first. By default the first that the broker offers of GSSAPI,
+        EXTERNAL (if *ssl* names a ``certfile``), PLAIN, AMQPLAIN, EXTERNAL.
+        With *login_response*, that is sent.
     :param authentication: `amqp.sasl` instances, instead of the four before.
     :param client_properties: what to tell the broker about this client.
     :param ssl: True, an ``ssl.SSLContext``, or a dict; see `SSLTransport`.
@@ -259,7 +260,7 @@ class Connection(SingleUseConnection):
         super().__init__(self.channel_max)
 
     @classmethod
-    def from_url(cls, url: str, **overrides: Any) -> Self:
+    def from_url(cls: type[ConnectionT], url: str, **overrides: Any) -> ConnectionT:
         """Make a connection by ``amqp[s]://user:password@host:port/vhost?parameter=value``.
 
         :param overrides: arguments that take the place of the URL's.
