@@ -25,9 +25,12 @@ class AMQP(Contestant):
         return connection
 
     def publish(self, target: Target, sample: Sample) -> Run:
+        return self._publisher(self.connect(target), target, sample)
+
+    def _publisher(self, connection: Any, target: Target, sample: Sample) -> Run:
         from amqp import Message
 
-        channel = self.connect(target).channel()
+        channel = connection.channel()
         body, variants = sample.body, cycle(sample.variants)
 
         def run(count: int) -> int:
@@ -80,15 +83,25 @@ class AMQP(Contestant):
 
         return run
 
-    def consume_batch(self, target: Target, sample: Sample) -> Run:
-        connection = self.connect(target)
-        if not hasattr(connection, 'batch'):
-            raise UnsupportedError
-        consume = self._consumer(connection, target, '', ack=True)
+    def publish_batch(self, target: Target, sample: Sample) -> Run:
+        connection = self._connect_with_batch(target)
+        return self._in_batch(connection, self._publisher(connection, target, sample))
 
+    def consume_batch(self, target: Target, sample: Sample) -> Run:
+        connection = self._connect_with_batch(target)
+        return self._in_batch(connection, self._consumer(connection, target, '', ack=True))
+
+    def _connect_with_batch(self, target: Target) -> Any:
+        import amqp
+
+        if not hasattr(amqp.Connection, 'batch'):
+            raise UnsupportedError
+        return self.connect(target)
+
+    def _in_batch(self, connection: Any, each: Run) -> Run:
         def run(count: int) -> int:
             with connection.batch():
-                return consume(count)
+                return each(count)
 
         return run
 

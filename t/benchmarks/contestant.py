@@ -75,6 +75,9 @@ class Contestant:
     def consume(self, target: Target, sample: Sample, touch: str = '', ack: bool = False) -> Run:
         raise UnsupportedError
 
+    def publish_batch(self, target: Target, sample: Sample) -> Run:
+        raise UnsupportedError
+
     def consume_batch(self, target: Target, sample: Sample) -> Run:
         raise UnsupportedError
 

@@ -101,7 +101,7 @@ def _consume(
 
 PURE_PUBLISH, PURE_CONSUME = Goal(1.8), Goal(2.5)
 ACK = {'ack': True}
-#: What the peer sends ahead of acks. (Without a limit Pika never comes back from dispatching.)
+#: What the peer sends ahead of acks.
 PREFETCH = 10_000
 
 _TABLE = (
@@ -176,6 +176,15 @@ _TABLE = (
         broker=True,
     ),
     Workload(
+        'batch-publish-1k',
+        'publish 1 KiB in a batch',
+        task='publish_batch',
+        sample='1 KiB',
+        script=Script(sink=True, sample='1 KiB'),
+        baseline='publish-1k',
+        broker=True,
+    ),
+    Workload(
         'confirm',
         'publish 1 KiB, confirmed one by one',
         task='confirm',
@@ -240,8 +249,16 @@ _TABLE = (
         task='consume',
         arguments=ACK,
         sample='16 B',
-        script=Script(sample='16 B', prefetch=PREFETCH),
+        script=Script(sample='16 B', prefetch=1_000),
         goal=Goal(1.02, 'calls'),
+    ),
+    Workload(
+        'calls-declare',
+        'system calls: passive declare',
+        kind='calls',
+        task='declare',
+        script=Script(),
+        count=2_000,
     ),
     Workload(
         'peak-consume',
