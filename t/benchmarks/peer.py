@@ -6,7 +6,8 @@ standard input. What it does on a connection is the connection's virtual host, a
 * it answers methods with canned replies, and publishes with confirms, a window of them at once;
 * with `sink` it reads and throws away what comes after the channel is open;
 * once there is a consumer it sends it one delivery after the other, many with each system call, and
-  throws away what comes; with `prefetch`, no more of them than that ahead of the acks.
+  throws away what comes; with `prefetch`, no more of them than that ahead of the acks, nor than
+  the client asks for.
 
 Frames are built by pamqp: nothing is shared with the clients that are measured.
 """
@@ -61,7 +62,7 @@ ACK_TAG_OFFSET = FRAME.size + 4
 
 Sig = tuple[int, int]
 START_OK, TUNE_OK, OPEN, CLOSE = (10, 11), (10, 31), (10, 40), (10, 50)
-CHANNEL_OPEN, CONSUME, GET, PUBLISH = (20, 10), (60, 20), (60, 70), (60, 40)
+CHANNEL_OPEN, QOS, CONSUME, GET = (20, 10), (60, 10), (60, 20), (60, 70)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def reply(sig: Sig, channel: int) -> bytes:
         CHANNEL_OPEN: commands.Channel.OpenOk(),
         (20, 40): commands.Channel.CloseOk(),
         (50, 10): commands.Queue.DeclareOk(QUEUE, 0, 0),
-        (60, 10): commands.Basic.QosOk(),
+        QOS: commands.Basic.QosOk(),
         (85, 10): commands.Confirm.SelectOk(),
         CONSUME: commands.Basic.ConsumeOk(TAG),
     }
@@ -166,6 +167,7 @@ class Session(threading.Thread):
         super().__init__(daemon=True)
         self.sock = sock
         self.script = Script()
+        self.prefetch = 0
         self.replies = bytearray()
         self.published = self.confirmed = 0
         #: Octets that have been dealt with since the last confirms, and that come at once.
@@ -202,6 +204,8 @@ class Session(threading.Thread):
             self.script = Script.decode(virtual_host(payload))
             if SAMPLES[self.script.sample].size > BUFFER:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE_BUFFER)
+        if sig == QOS and self.script.prefetch:
+            [self.prefetch] = struct.unpack_from('>H', payload, 8)
         if sig == GET:
             self.replies += got(SAMPLES[self.script.sample], channel)
         self.replies += reply(sig, channel)
@@ -230,7 +234,7 @@ class Session(threading.Thread):
         # A thread that sends beside one that reads: whoever does both in turn may stand still, as
         # the client does that cannot send before somebody reads.
         ahead = threading.Semaphore(2)
-        half = self.script.prefetch // 2
+        half = (self.prefetch or self.script.prefetch) // 2
         deliveries = Deliveries(SAMPLES[self.script.sample], channel, half or self.script.limit)
         arguments = (deliveries, ahead if half else None)
         threading.Thread(target=self._deliver, args=arguments, daemon=True).start()

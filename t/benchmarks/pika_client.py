@@ -8,6 +8,9 @@ from typing import Any
 from t.benchmarks.contestant import Contestant, Run, Target
 from t.benchmarks.samples import Sample
 
+#: Each message costs it more, the more of them wait.
+PREFETCH = 500
+
 
 class Pika(Contestant):
     """Pika's BlockingConnection. Its publishes and its confirms are one call; it has no codec."""
@@ -82,8 +85,7 @@ class Pika(Contestant):
         dispatching when there is nothing more to read, which may be never.
         """
         channel = self.connect(target).channel()
-        if target.prefetch:
-            channel.basic_qos(prefetch_count=target.prefetch)
+        channel.basic_qos(prefetch_count=target.prefetch or PREFETCH)
         messages = channel.consume(target.queue, consumer_tag='bench')
 
         def run(count: int) -> int:
