@@ -230,6 +230,8 @@ def test_results_groups_and_failures(site, pool):
 def test_remote_control(site, pool):
     worker = site.start_worker(pool)
     control, execute = site.app.control, site.task('execute')
+    # A worker over greenlets may be ready before it listens: who asks too early is not heard.
+    until(lambda: control.ping([worker.name], timeout=1, limit=1), PATIENCE)
     assert control.ping([worker.name], timeout=5, limit=1) == [{worker.name: {'ok': 'pong'}}]
     inspect = control.inspect([worker.name], timeout=5, limit=1)
     broker = inspect.stats()[worker.name]['broker']
