@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import tables as _tables
 from ._version import __version__
@@ -16,6 +16,7 @@ from .exceptions import (
     Blocked,
     ChannelError,
     ChannelNotOpen,
+    ConnectFailed,
     ConnectionError,
     ConnectionForced,
     ConsumerCancelled,
@@ -44,6 +45,9 @@ from .exceptions import (
 )
 from .utils import promise
 
+if TYPE_CHECKING:
+    from .connecting import connect
+
 __all__ = (
     'AMQPError',
     'AMQPNotImplementedError',
@@ -52,6 +56,7 @@ __all__ = (
     'Channel',
     'ChannelError',
     'ChannelNotOpen',
+    'ConnectFailed',
     'Connection',
     'ConnectionError',
     'ConnectionForced',
@@ -78,6 +83,7 @@ __all__ = (
     'ResourceError',
     'ResourceLocked',
     'UnexpectedFrame',
+    'connect',
     'error_for_code',
     'promise',
 )
@@ -102,3 +108,12 @@ _compilable = (_tables,)
 speedups = (
     'pure' if any((module.__file__ or '').endswith('.py') for module in _compilable) else 'compiled'
 )
+
+
+def __getattr__(name: str) -> Any:
+    # Imported by who uses it: a worker under Kombu, say, doesn't.
+    if name == 'connect':
+        from .connecting import connect
+
+        return globals().setdefault(name, connect)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -108,6 +108,8 @@ class _AbstractTransport:
         self._raise_on_initial_eintr = raise_on_initial_eintr
         #: Whether an event loop watches the socket, as far as we have been told.
         self.watched = False
+        #: What to connect to, as of `socket.getaddrinfo`; None for a lookup of the host.
+        self.addresses: list[Any] | None = None
         self.sock: socket.socket | None = None
         self.connected = False
         #: Octets received and sent.
@@ -177,7 +179,7 @@ class _AbstractTransport:
             raise
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        addresses = resolve(self.host, self.port, deadline)
+        addresses = self.addresses or resolve(self.host, self.port, deadline)
         causes = []
         for number, (family, kind, proto, _, address) in enumerate(addresses):
             # A mute address must leave time for those behind it (py-amqp#153).

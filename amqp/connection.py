@@ -251,6 +251,8 @@ class Connection(SingleUseConnection):
         self._verdict_lock = threading.RLock()
         self._prev_sent = self._prev_recv = 0
         self._blocked_reason: str | None = None
+        # Where `amqp.connect` has looked the host's name up already.
+        self._addresses: list[Any] | None = None
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
@@ -398,6 +400,7 @@ class Connection(SingleUseConnection):
             self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
             self.frame_writer = self.frame_writer_cls(self, self._transport)
             self._transport.stall_timeout = self.rpc_timeout
+            self._transport.addresses = self._addresses
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
             if self.heartbeat_thread:
