@@ -42,7 +42,7 @@ LAYERS = {
         'channel_registry',
     },
     4: {'abstract_channel', 'frame_reader', 'reopenable_channel', 'single_use_connection'},
-    5: {'channel', 'connecting', 'connection', 'handshake'},
+    5: {'channel', 'connecting', 'connection', 'handshake', 'worker_pool'},
     6: {'__init__'},
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
