@@ -20,8 +20,8 @@ BROKER = $(COMPILED)/bin/python -m t.helpers.broker
 BENCH = $(COMPILED)/bin/python -m t.benchmarks
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint type unit unit-pure unit-compiled docs integration bench bench-quick coverage \
-	clean
+.PHONY: demo test lint type unit unit-pure unit-compiled docs integration integration-gevent \
+	integration-eventlet bench bench-quick coverage clean
 
 demo: $(COMPILED)/package
 ifdef AMQP_URL
@@ -33,7 +33,7 @@ endif
 
 test: export AMQP_REQUIRE_CYTHON = 1
 test:
-	@for step in lint type unit docs integration; do \
+	@for step in lint type unit docs integration integration-gevent integration-eventlet; do \
 		printf '\n== %s\n' $$step; $(MAKE) --no-print-directory $$step || exit; done
 
 lint: $(COMPILED)/tools
@@ -55,6 +55,12 @@ unit-compiled: $(COMPILED)/tools
 integration: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
 	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) t/integration
+
+# The same over greenlets: those tests that need no other process, and not long.
+integration-gevent integration-eventlet: integration-%: $(COMPILED)/tools
+	@extra/bootstrap.sh broker
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/bin/python t/helpers/green.py $* \
+		--durations=10 -m 'not slow' $(PYTEST_ARGS) t/integration
 
 docs: $(COMPILED)/tools
 	$(COMPILED)/bin/sphinx-build -q -W -n docs docs/_build/html

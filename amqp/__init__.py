@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import (
     assembly,
@@ -31,6 +31,7 @@ from .exceptions import (
     Blocked,
     ChannelError,
     ChannelNotOpen,
+    ConnectFailed,
     ConnectionError,
     ConnectionForced,
     ConsumerCancelled,
@@ -59,6 +60,9 @@ from .exceptions import (
 )
 from .utils import promise
 
+if TYPE_CHECKING:
+    from .connecting import connect
+
 __all__ = (
     'AMQPError',
     'AMQPNotImplementedError',
@@ -67,6 +71,7 @@ __all__ = (
     'Channel',
     'ChannelError',
     'ChannelNotOpen',
+    'ConnectFailed',
     'Connection',
     'ConnectionError',
     'ConnectionForced',
@@ -93,6 +98,7 @@ __all__ = (
     'ResourceError',
     'ResourceLocked',
     'UnexpectedFrame',
+    'connect',
     'error_for_code',
     'promise',
 )
@@ -132,3 +138,12 @@ _compilable = (
 speedups = (
     'pure' if any((module.__file__ or '').endswith('.py') for module in _compilable) else 'compiled'
 )
+
+
+def __getattr__(name: str) -> Any:
+    # Imported by who uses it: a worker under Kombu, say, doesn't.
+    if name == 'connect':
+        from .connecting import connect
+
+        return globals().setdefault(name, connect)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -26,6 +26,7 @@ cdef class _AbstractTransport:
     cdef public ReadBuffer _read_buffer
     cdef public Py_ssize_t _borrowed
     cdef public bint is_drained
+    cdef public object _seen
     cdef public object _write_lock
     cdef public bytearray _batch
     cdef public Py_ssize_t _batch_depth

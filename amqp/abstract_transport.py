@@ -61,6 +61,9 @@ try:
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
 
+#: So many octets unread may be all that the kernel takes, if it has less memory than usual.
+FULL = 4096
+
 #: What a system call that could not go on is waiting for.
 WANT_READ = -1
 WANT_WRITE = -2
@@ -117,6 +120,8 @@ class _AbstractTransport:
         self._raise_on_initial_eintr = raise_on_initial_eintr
         #: Whether an event loop watches the socket, as far as we have been told.
         self.watched = False
+        #: What to connect to, as of `socket.getaddrinfo`; None for a lookup of the host.
+        self.addresses: list[Any] | None = None
         self.sock: socket.socket | None = None
         self.connected = False
         #: Octets received and sent.
@@ -139,6 +144,7 @@ class _AbstractTransport:
         self._borrowed = 0
         #: Whether the last receive got all that the kernel had.
         self.is_drained = False
+        self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
         # What has been put off, and how many batches have begun.
@@ -190,7 +196,7 @@ class _AbstractTransport:
             raise
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        addresses = resolve(self.host, self.port, deadline)
+        addresses = self.addresses or resolve(self.host, self.port, deadline)
         causes = []
         for number, (family, kind, proto, _, address) in enumerate(addresses):
             # A mute address must leave time for those behind it (py-amqp#153).
@@ -272,6 +278,25 @@ class _AbstractTransport:
             self._read_buffer.has_frame() or self._decrypted() > 0 or bool(self._peek())
         )
 
+    def has_news(self) -> bool:
+        """Whether the peer has sent something since this was asked last, read or not.
+
+        What lies unread is news once, or a peer that is silent since would pass
+        for alive; but where so much is unread that the kernel may take no more,
+        a silent peer is no wonder.
+        """
+        if not self.data_is_waiting():
+            return False
+        try:
+            sock = self._usable_socket()
+            limit = min(FULL, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 8)
+            unread = len(self._peek(limit) or b'')
+        except OSError:
+            return False
+        seen = (self.bytes_recv, self._decrypted(), unread)
+        before, self._seen = self._seen, seen
+        return seen != before or unread == limit
+
     def holds_data(self) -> bool:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
         return bool(self._read_buffer) or self._decrypted() > 0
@@ -294,10 +319,10 @@ class _AbstractTransport:
         """
         return not self._borrowed and self.has_frame()
 
-    def _peek(self) -> bytes | None:
-        """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
+    def _peek(self, limit: int = 1) -> bytes | None:
+        """What is next in the kernel: b'' at the end of the stream, None for nothing yet."""
         try:
-            return _socket.socket.recv(_plain(self._usable_socket()), 1, socket.MSG_PEEK)
+            return _socket.socket.recv(_plain(self._usable_socket()), limit, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

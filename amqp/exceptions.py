@@ -8,6 +8,7 @@
         ├── ConnectionError                     the whole connection is affected
         │   ├── RecoverableConnectionError      connecting anew may help
         │   │   ├── Blocked                     blocked_timeout passed under a broker alarm
+        │   │   ├── ConnectFailed               no broker let amqp.connect in
         │   │   ├── ConsumerCancelled           the broker ended a consumer that has no on_cancel
         │   │   ├── ConnectionForced        320
         │   │   └── ResourceError           506
@@ -42,6 +43,7 @@ A class that has a reply code of its own states it as ``code``, and is thereby r
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from copy import copy
 from typing import Any, TypeVar
 
@@ -55,6 +57,7 @@ __all__ = (
     'Blocked',
     'ChannelError',
     'ChannelNotOpen',
+    'ConnectFailed',
     'ConnectionError',
     'ConnectionForced',
     'ConsumerCancelled',
@@ -195,6 +198,19 @@ class MessageNacked(AMQPError):
 
 class Blocked(RecoverableConnectionError):
     """The broker held the connection blocked for longer than blocked_timeout."""
+
+
+class ConnectFailed(RecoverableConnectionError):
+    """No broker let `amqp.connect` in; ``causes`` has where and what it met: (str, error) pairs.
+
+    Recoverable whatever the causes are, for a broker that starts may refuse what it grants later.
+    """
+
+    def __init__(
+        self, *args: Any, causes: Iterable[tuple[str, BaseException]] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.causes = tuple(causes)
 
 
 class ConsumerCancelled(RecoverableConnectionError):

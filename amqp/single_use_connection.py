@@ -16,6 +16,7 @@ from .channel_registry import ChannelRegistry
 from .events import EventQueue
 from .exceptions import RecoverableConnectionError, without_traceback
 from .frame_reader import FrameReader
+from .heartbeat_thread import HeartbeatThread
 from .method_framing import FrameHandler, FrameWriter, Outbound
 from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
 from .utils import fork_generation
@@ -50,6 +51,7 @@ class SingleUseConnection(AbstractChannel):
         self._outbound: Outbound | None = None
         self._events = EventQueue()
         self._reader = FrameReader(self, self._events)
+        self._heartbeat_thread: HeartbeatThread | None = None
         self._fork_generation = fork_generation()
         super().__init__(self, 0)
 
@@ -156,8 +158,11 @@ class SingleUseConnection(AbstractChannel):
             self._frame_writer = self._own_writer = self._outbound = None
             self._on_inbound_frame = None
             self._reader.detach()
+            heartbeat_thread, self._heartbeat_thread = self._heartbeat_thread, None
         if transport is not None:
             transport.close()
+        if heartbeat_thread is not None:
+            heartbeat_thread.end()
         self._fail_replies(self._lost_error())
         # All waits end before anything else is torn down.
         self._give_up_channels()

@@ -26,6 +26,7 @@ LAYERS = {
         'states',
         'read_buffer',
         'negotiation',
+        'urls',
     },
     3: {
         'method_framing',
@@ -37,10 +38,11 @@ LAYERS = {
         'events',
         'reader_role',
         'confirm_mode',
+        'heartbeat_thread',
         'channel_registry',
     },
     4: {'abstract_channel', 'frame_reader', 'reopenable_channel', 'single_use_connection'},
-    5: {'channel', 'connection', 'handshake'},
+    5: {'channel', 'connecting', 'connection', 'handshake', 'worker_pool'},
     6: {'__init__'},
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
@@ -52,6 +54,7 @@ SAME_LAYER = {
     ('serialization', 'tables'),
     ('basic_message', 'serialization'),
     ('connection', 'channel'),
+    ('connecting', 'connection'),
     ('reopenable_channel', 'abstract_channel'),
     ('single_use_connection', 'abstract_channel'),
     ('single_use_connection', 'frame_reader'),
