@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import (
+    abstract_transport,
     assembly,
     basic_message,
     body_buffer,
@@ -14,6 +15,7 @@ from . import (
     events,
     frame_reader,
     method_framing,
+    outgoing,
     read_buffer,
     states,
     tables,
@@ -118,6 +120,7 @@ VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))  
 
 # Those that setup.py compiles: all of them, or none.
 _compilable = (
+    abstract_transport,
     assembly,
     basic_message,
     body_buffer,
@@ -127,6 +130,7 @@ _compilable = (
     events,
     frame_reader,
     method_framing,
+    outgoing,
     read_buffer,
     states,
     tables,

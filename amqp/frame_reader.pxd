@@ -18,7 +18,7 @@ cdef class FrameReader:
     cdef object __weakref__
     cdef object _connection
     cdef EventQueue _events
-    cdef ReaderRole _role
+    cdef public ReaderRole _role
     cdef Py_ssize_t _fork_generation
     cdef long long _frames_taken
     cdef object _transport

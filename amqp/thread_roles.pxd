@@ -4,8 +4,8 @@
 cdef class ReaderRole:
     cdef unsigned long _owner
     cdef Py_ssize_t _depth
-    cdef object _changed
-    cdef Py_ssize_t _waiting
+    cdef readonly object _changed
+    cdef readonly Py_ssize_t _waiting
 
     cpdef bint is_mine(self)
     cpdef bint try_take(self)
