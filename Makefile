@@ -21,7 +21,7 @@ BENCH = $(COMPILED)/bin/python -m t.benchmarks
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint type unit unit-pure unit-compiled docs integration integration-gevent \
-	integration-eventlet bench bench-quick coverage clean
+	integration-eventlet bench bench-quick coverage wheels clean
 
 demo: $(COMPILED)/package
 ifdef AMQP_URL
@@ -75,6 +75,11 @@ bench-quick: $(COMPILED)/tools
 coverage: $(PURE)/tools
 # Without the storms of signals: they would interrupt the measuring where it holds a lock.
 	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) --cov -k 'not storm' $(UNIT)
+
+# The sdist, a compiled wheel for each Python that is found, the pure wheel; looked into, and tried.
+wheels:
+	@extra/bootstrap.sh python compiler
+	$(PYTHON) extra/build_wheels.py $(WHEELS_ARGS)
 
 clean:
 	rm -rf $(COMPILED) $(PURE) .venv-bench-* build dist *.egg-info docs/_build .tox .coverage htmlcov

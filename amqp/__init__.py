@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import (
     abstract_transport,
@@ -60,10 +60,10 @@ from .exceptions import (
     UnexpectedFrame,
     error_for_code,
 )
-from .utils import promise
 
 if TYPE_CHECKING:
     from .connecting import connect
+    from .utils import promise
 
 __all__ = (
     'AMQPError',
@@ -144,10 +144,15 @@ speedups = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    # Imported by who uses it: a worker under Kombu, say, doesn't.
-    if name == 'connect':
-        from .connecting import connect
+if not TYPE_CHECKING:  # which would believe that every name is there
 
-        return globals().setdefault(name, connect)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    def __getattr__(name):
+        # Imported by who uses them: connect isn't by a worker under Kombu, say; and vine, which
+        # promise is of, takes longer than this package.
+        if name == 'connect':
+            from .connecting import connect as value
+        elif name == 'promise':
+            from .utils import promise as value
+        else:
+            raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        return globals().setdefault(name, value)

@@ -36,8 +36,6 @@ from .utils import bytes_to_str, get_logger
 
 __all__ = ('Channel',)
 
-AMQP_LOGGER = get_logger('amqp')
-
 REJECTED_MESSAGE_WITHOUT_CALLBACK = (
     'Requeued message %r of queue consumer %r (exchange=%r routing_key=%r): it has no callback'
 )
@@ -499,7 +497,7 @@ class Channel(ReopenableChannel):
         if callback is not None:
             self._connection_events.add(self, callback, msg)
         elif consumer_tag not in self.no_ack_consumers:
-            AMQP_LOGGER.warning(
+            get_logger('amqp').warning(
                 REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
             )
             self._answer(spec.Basic.Reject, 'Lb', (delivery_tag, True))

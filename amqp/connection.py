@@ -22,8 +22,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from vine import ensure_promise
-
 from . import sasl, spec
 from ._version import __version__
 from .abstract_channel import MethodSig, _WriteFailed
@@ -57,6 +55,7 @@ from .utils import get_logger
 
 if TYPE_CHECKING:
     import ssl as ssl_module
+    from logging import Logger
 
 __all__ = ('Connection',)
 
@@ -64,9 +63,6 @@ ConnectionT = TypeVar('ConnectionT', bound='Connection')
 
 # Within the class this name is its attribute, for subclasses to replace.
 Channel = _Channel
-
-AMQP_LOGGER = get_logger('amqp')
-AMQP_HEARTBEAT_LOGGER = get_logger('amqp.connection.Connection.heartbeat_tick')
 
 DEFAULT_FRAME_MAX = 131_072
 #: RabbitMQ accepts no larger one, whatever its configuration.
@@ -81,15 +77,25 @@ BACKLOG_LIMIT = 10_000
 #: Seconds for writing an answer to the broker: who reads must not be held up.
 ANSWER_PATIENCE = 1.0
 
+# Got by name, as SSLError is: see `__getattr__`.
+AMQP_LOGGER: Logger
+AMQP_HEARTBEAT_LOGGER: Logger
+LOGGERS = {
+    'AMQP_LOGGER': 'amqp',
+    'AMQP_HEARTBEAT_LOGGER': 'amqp.connection.Connection.heartbeat_tick',
+}
+
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
 
 def __getattr__(name: str) -> Any:
-    # The ssl module is slow to import, and may be missing.
+    # Both modules are slow to import, and ssl may be missing.
     if name == 'SSLError':
         from ssl import SSLError
 
         return SSLError
+    if name in LOGGERS:
+        return get_logger(LOGGERS[name])
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
@@ -198,6 +204,8 @@ class Connection(SingleUseConnection):
         heartbeat_thread: bool = False,
         **kwargs: Any,
     ) -> None:
+        from vine import ensure_promise  # see `amqp.utils`
+
         if frame_max is not None and 0 < frame_max < spec.FRAME_MIN_SIZE:
             raise ValueError(f'frame_max {frame_max} is below the least, {spec.FRAME_MIN_SIZE}')
         self.host = host
@@ -760,7 +768,7 @@ class Connection(SingleUseConnection):
         """
         if not self.heartbeat:
             return
-        AMQP_HEARTBEAT_LOGGER.debug('heartbeat_tick of %r', self)
+        get_logger(LOGGERS['AMQP_HEARTBEAT_LOGGER']).debug('heartbeat_tick of %r', self)
         self._check_usable()
         try:
             self._keep_heartbeat(self._usable_transport())

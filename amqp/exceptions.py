@@ -42,9 +42,7 @@ A class that has a reply code of its own states it as ``code``, and is thereby r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from copy import copy
 from typing import Any, TypeVar
 
 from . import spec
@@ -94,7 +92,8 @@ ERROR_MAP: dict[int, type[AMQPError]] = {}
 def _dotted(name: str) -> str:
     """'Queue.DeclareOk' -> 'Queue.declare_ok', the spelling of error texts."""
     cls, _, method = name.partition('.')
-    return f'{cls}.{re.sub("(?<=[a-z])(?=[A-Z])", "_", method).lower()}'
+    words = ''.join(f'_{letter}' if letter.isupper() else letter for letter in method)
+    return f'{cls}.{words.lower().removeprefix("_")}'
 
 
 # Method names by (class id, method id), and by the same as one 32-bit number.
@@ -376,6 +375,8 @@ def without_traceback(error: BaseException) -> BaseException:
     """
     if not isinstance(error, (AMQPError, OSError)):
         return RecoverableConnectionError(f'interrupted by {error!r}')
+    from copy import copy  # used only here, where something has failed
+
     kept: BaseException = copy(error)
     kept.__cause__ = None if error.__cause__ is None else without_traceback(error.__cause__)
     return kept

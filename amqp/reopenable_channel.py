@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vine import ensure_promise, promise
-
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
 from .consumers import Consumers
@@ -64,6 +62,8 @@ class ReopenableChannel(AbstractChannel):
     def __init__(
         self, connection: Any, channel_id: int | None, on_open: Callable[[Any], Any] | None
     ) -> None:
+        from vine import ensure_promise  # see `amqp.utils`
+
         if channel_id is None:
             channel_id = connection._get_free_channel_id()
         else:
@@ -252,6 +252,8 @@ class ReopenableChannel(AbstractChannel):
             return
         self._lost = connection._cause
         # Otherwise the broker may still speak of it, or is yet to answer our close.
+        from vine import promise  # see `amqp.utils`
+
         let_go = self._state.state in (
             ChannelState.NEW,
             ChannelState.REOPENABLE,

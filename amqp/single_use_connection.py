@@ -8,8 +8,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from vine import promise
-
 from .abstract_channel import AbstractChannel
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
 from .channel_registry import ChannelRegistry
@@ -172,6 +170,8 @@ class SingleUseConnection(AbstractChannel):
         # Without a cycle, so that a lost connection is freed at once.
         self._registry.clear()
         self._callbacks.clear()
+        from vine import promise  # see `amqp.utils`
+
         self.on_open = self.on_tune_ok = promise()
         self.connection = None
         self._events.clear()

@@ -81,7 +81,8 @@ class WorkerPool:
             entrusts to us; by default two for each worker, one in hand and one
             to go on with.
         :param ordered: handle one at a time, in the queue's order. With
-            ``on_error='requeue'``, the same one until it succeeds.
+            ``on_error='requeue'``, a classic queue delivers the same one until
+            it succeeds; a quorum queue puts it behind the others.
         :param options: more arguments of `Channel.basic_consume`.
         """
         limit = 1 if ordered else prefetch or 2 * self._workers

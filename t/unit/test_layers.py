@@ -27,6 +27,7 @@ LAYERS = {
         'read_buffer',
         'negotiation',
         'urls',
+        'queue_arguments',
     },
     3: {
         'method_framing',
