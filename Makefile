@@ -20,8 +20,8 @@ BROKER = $(COMPILED)/bin/python -m t.helpers.broker
 BENCH = $(COMPILED)/bin/python -m t.benchmarks
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint type unit unit-pure unit-compiled docs integration bench bench-quick coverage \
-	clean
+.PHONY: demo test lint type unit unit-pure unit-compiled docs integration integration-gevent \
+	integration-eventlet bench bench-quick coverage wheels clean
 
 demo: $(COMPILED)/package
 ifdef AMQP_URL
@@ -33,7 +33,7 @@ endif
 
 test: export AMQP_REQUIRE_CYTHON = 1
 test:
-	@for step in lint type unit docs integration; do \
+	@for step in lint type unit docs integration integration-gevent integration-eventlet; do \
 		printf '\n== %s\n' $$step; $(MAKE) --no-print-directory $$step || exit; done
 
 lint: $(COMPILED)/tools
@@ -56,6 +56,12 @@ integration: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
 	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/$(PYTEST) t/integration
 
+# The same over greenlets: those tests that need no other process, and not long.
+integration-gevent integration-eventlet: integration-%: $(COMPILED)/tools
+	@extra/bootstrap.sh broker
+	AMQP_TEST_EXPECT=compiled PYTHONSAFEPATH=1 $(LIMIT) $(COMPILED)/bin/python t/helpers/green.py $* \
+		--durations=10 -m 'not slow' $(PYTEST_ARGS) t/integration
+
 docs: $(COMPILED)/tools
 	$(COMPILED)/bin/sphinx-build -q -W -n docs docs/_build/html
 
@@ -69,6 +75,11 @@ bench-quick: $(COMPILED)/tools
 coverage: $(PURE)/tools
 # Without the storms of signals: they would interrupt the measuring where it holds a lock.
 	AMQP_TEST_EXPECT=pure PYTHONSAFEPATH=1 $(LIMIT) $(PURE)/$(PYTEST) --cov -k 'not storm' $(UNIT)
+
+# The sdist, a compiled wheel for each Python that is found, the pure wheel; looked into, and tried.
+wheels:
+	@extra/bootstrap.sh python compiler
+	$(PYTHON) extra/build_wheels.py $(WHEELS_ARGS)
 
 clean:
 	rm -rf $(COMPILED) $(PURE) .venv-bench-* build dist *.egg-info docs/_build .tox .coverage htmlcov

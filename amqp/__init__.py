@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import (
+    abstract_transport,
     assembly,
     basic_message,
     body_buffer,
@@ -14,6 +15,7 @@ from . import (
     events,
     frame_reader,
     method_framing,
+    outgoing,
     read_buffer,
     states,
     tables,
@@ -31,6 +33,7 @@ from .exceptions import (
     Blocked,
     ChannelError,
     ChannelNotOpen,
+    ConnectFailed,
     ConnectionError,
     ConnectionForced,
     ConsumerCancelled,
@@ -57,7 +60,10 @@ from .exceptions import (
     UnexpectedFrame,
     error_for_code,
 )
-from .utils import promise
+
+if TYPE_CHECKING:
+    from .connecting import connect
+    from .utils import promise
 
 __all__ = (
     'AMQPError',
@@ -67,6 +73,7 @@ __all__ = (
     'Channel',
     'ChannelError',
     'ChannelNotOpen',
+    'ConnectFailed',
     'Connection',
     'ConnectionError',
     'ConnectionForced',
@@ -93,6 +100,7 @@ __all__ = (
     'ResourceError',
     'ResourceLocked',
     'UnexpectedFrame',
+    'connect',
     'error_for_code',
     'promise',
 )
@@ -112,6 +120,7 @@ VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))  
 
 # Those that setup.py compiles: all of them, or none.
 _compilable = (
+    abstract_transport,
     assembly,
     basic_message,
     body_buffer,
@@ -121,6 +130,7 @@ _compilable = (
     events,
     frame_reader,
     method_framing,
+    outgoing,
     read_buffer,
     states,
     tables,
@@ -132,3 +142,17 @@ _compilable = (
 speedups = (
     'pure' if any((module.__file__ or '').endswith('.py') for module in _compilable) else 'compiled'
 )
+
+
+if not TYPE_CHECKING:  # which would believe that every name is there
+
+    def __getattr__(name):
+        # Imported by who uses them: connect isn't by a worker under Kombu, say; and vine, which
+        # promise is of, takes longer than this package.
+        if name == 'connect':
+            from .connecting import connect as value
+        elif name == 'promise':
+            from .utils import promise as value
+        else:
+            raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        return globals().setdefault(name, value)

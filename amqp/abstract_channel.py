@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-from vine import promise
-
 from . import spec
 from .deadline import Deadline
 from .exceptions import (
@@ -39,6 +37,13 @@ class _WriteFailed(RecoverableConnectionError):
     def __init__(self, connection: Any, cause: BaseException) -> None:
         super().__init__(str(cause))
         self.connection = connection
+
+
+def _call_back(callback: Callable[..., Any], *args: Any) -> None:
+    """Fulfil *callback*, a function or a promise."""
+    from vine import promise  # see `amqp.utils`
+
+    promise(callback)(*args)
 
 
 class Reply:
@@ -155,7 +160,7 @@ class AbstractChannel:
             except _WriteFailed as exc:
                 raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
             if callback is not None:
-                promise(callback)(self)
+                _call_back(callback, self)
             return sent
         try:
             reply = self._request(sig, payload, content, wait)
@@ -256,7 +261,7 @@ class AbstractChannel:
                 reply.error = None  # its traceback refers to this frame, and so to the reply
         args = reply.args
         if callback is not None:
-            promise(callback)(*args)
+            _call_back(callback, *args)
         if returns_tuple:
             return args
         return args[0] if len(args) == 1 else args or None

@@ -52,11 +52,17 @@ INITIAL_FRAME_MAX = 131_072
 #: bookkeeping of scatter/gather.
 JOIN_LIMIT = 32 * 1024
 
+#: Octets that a batch puts off at most.
+BATCH_LIMIT = 64 * 1024
+
 #: The most parts sendmsg takes at once (POSIX guarantees 16; Linux has 1024).
 try:
     IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
+
+#: So many octets unread may be all that the kernel takes, if it has less memory than usual.
+FULL = 4096
 
 #: What a system call that could not go on is waiting for.
 WANT_READ = -1
@@ -114,6 +120,8 @@ class _AbstractTransport:
         self._raise_on_initial_eintr = raise_on_initial_eintr
         #: Whether an event loop watches the socket, as far as we have been told.
         self.watched = False
+        #: What to connect to, as of `socket.getaddrinfo`; None for a lookup of the host.
+        self.addresses: list[Any] | None = None
         self.sock: socket.socket | None = None
         self.connected = False
         #: Octets received and sent.
@@ -136,8 +144,12 @@ class _AbstractTransport:
         self._borrowed = 0
         #: Whether the last receive got all that the kernel had.
         self.is_drained = False
+        self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
+        # What has been put off, and how many batches have begun.
+        self._batch = bytearray()
+        self._batch_depth = 0
         self._close_lock = threading.Lock()
         self._waiting = 0
         self._closed = False
@@ -184,7 +196,7 @@ class _AbstractTransport:
             raise
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        addresses = resolve(self.host, self.port, deadline)
+        addresses = self.addresses or resolve(self.host, self.port, deadline)
         causes = []
         for number, (family, kind, proto, _, address) in enumerate(addresses):
             # A mute address must leave time for those behind it (py-amqp#153).
@@ -266,6 +278,25 @@ class _AbstractTransport:
             self._read_buffer.has_frame() or self._decrypted() > 0 or bool(self._peek())
         )
 
+    def has_news(self) -> bool:
+        """Whether the peer has sent something since this was asked last, read or not.
+
+        What lies unread is news once, or a peer that is silent since would pass
+        for alive; but where so much is unread that the kernel may take no more,
+        a silent peer is no wonder.
+        """
+        if not self.data_is_waiting():
+            return False
+        try:
+            sock = self._usable_socket()
+            limit = min(FULL, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 8)
+            unread = len(self._peek(limit) or b'')
+        except OSError:
+            return False
+        seen = (self.bytes_recv, self._decrypted(), unread)
+        before, self._seen = self._seen, seen
+        return seen != before or unread == limit
+
     def holds_data(self) -> bool:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
         return bool(self._read_buffer) or self._decrypted() > 0
@@ -288,10 +319,10 @@ class _AbstractTransport:
         """
         return not self._borrowed and self.has_frame()
 
-    def _peek(self) -> bytes | None:
-        """The next byte in the kernel: b'' at the end of the stream, None for none yet."""
+    def _peek(self, limit: int = 1) -> bytes | None:
+        """What is next in the kernel: b'' at the end of the stream, None for nothing yet."""
         try:
-            return _socket.socket.recv(_plain(self._usable_socket()), 1, socket.MSG_PEEK)
+            return _socket.socket.recv(_plain(self._usable_socket()), limit, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -396,6 +427,8 @@ class _AbstractTransport:
             want = self._receive()
 
     def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
+        if self._batch:
+            self.flush(deadline)
         if self._read_buffer.is_large():
             soon = deadline.no_later_than(time.monotonic() + IDLE_AFTER)
             try:
@@ -504,14 +537,71 @@ class _AbstractTransport:
         is lost.
         """
         if deadline is None:
-            deadline = Deadline(self.patience(self.write_timeout), time.monotonic())
+            deadline = self._write_deadline()
         self._acquire_write_lock(deadline)
         try:
-            if self.write_torn:
-                raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
-            self._send_all(_gathered(parts), deadline)
+            self._put(_gathered(parts), deadline)
         finally:
             self._write_lock.release()
+
+    def write_at_once(self, parts: list[Buffer]) -> bool:
+        """As `write_all`, unless another thread is writing: False, and nothing was sent."""
+        lock = self._write_lock
+        if lock._is_owned() or not lock.acquire(False):
+            return False
+        try:
+            self._put(parts, None)
+        finally:
+            lock.release()
+        return True
+
+    def _put(self, parts: list[Buffer], deadline: Deadline | None) -> None:
+        """Send, or add to the batch; the write lock is held."""
+        if self.write_torn:
+            raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
+        if self._batch_depth:
+            size = sum(map(len, parts))
+            if self._batch and len(self._batch) + size > BATCH_LIMIT:
+                self._send_batch(deadline)
+            if size <= BATCH_LIMIT:
+                for part in parts:
+                    self._batch += part
+                return
+        self._send_all(parts, deadline)
+
+    def _write_deadline(self) -> Deadline:
+        return Deadline(self.patience(self.write_timeout), time.monotonic())
+
+    # -- batches
+
+    def begin_batch(self) -> None:
+        """Put off what is written from now on, by whichever thread; nests."""
+        with self._write_lock:
+            self._batch_depth += 1
+
+    def end_batch(self) -> None:
+        """Send what has been put off, unless an outer batch goes on; as `flush`."""
+        with self._write_lock:
+            self._batch_depth -= 1
+        if not self._batch_depth:
+            self.flush()
+
+    def flush(self, deadline: Deadline | None = None) -> None:
+        """Send what has been put off. Raises what `write_all` does; a timeout loses nothing."""
+        if not self._batch:
+            return
+        if deadline is None:
+            deadline = self._write_deadline()
+        self._acquire_write_lock(deadline)
+        try:
+            self._send_batch(deadline)
+        finally:
+            self._write_lock.release()
+
+    def _send_batch(self, deadline: Deadline | None) -> None:
+        if self._batch:
+            self._send_all([bytes(self._batch)], deadline)
+            self._batch.clear()
 
     def _acquire_write_lock(self, deadline: Deadline) -> None:
         lock = self._write_lock
@@ -535,7 +625,7 @@ class _AbstractTransport:
                 )
             before = self.bytes_sent
 
-    def _send_all(self, parts: list[Buffer], deadline: Deadline) -> None:
+    def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0
         # Whether part of it may have left: an exception then, whosever it is,
         # leaves a frame cut off.
@@ -552,11 +642,15 @@ class _AbstractTransport:
                     raise _lost(exc) from exc
                 if count < 0:
                     begun = sent > 0 or self._holds_unsent()
+                    if deadline is None:
+                        deadline = self._write_deadline()
                     self._wait_to_send(count, deadline)
                     continue
                 sent += count
                 self.bytes_sent += count
                 self.sent_at = time.monotonic()
+                if len(parts) == 1 and count == len(parts[0]):
+                    return
                 _drop_sent(parts, count)
         except BaseException as exc:
             if not begun:

@@ -15,8 +15,8 @@ from struct import Struct
 from .basic_message import Message
 from .exceptions import FrameSyntaxError
 from .read_buffer import ReadBuffer
-from .tables import loads, take_properties
 from .spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, Basic
+from .tables import loads, take_properties
 
 __all__ = ('take_delivery',)
 
@@ -53,7 +53,7 @@ def take_delivery(buffer: ReadBuffer, max_message_size: int) -> Message | None:
     if (
         kind != FRAME_METHOD
         or channel_id == 0
-        or buffer.is_amid_frame()
+        or buffer.awaited is not None
         or (class_id, method_id) != Basic.Deliver
         or header + _header.size >= available
     ):

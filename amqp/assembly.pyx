@@ -78,7 +78,7 @@ cpdef Message take_delivery(ReadBuffer buffer, Py_ssize_t max_message_size):
     cdef unsigned long long announced
     cdef unsigned int channel
     cdef Message message
-    if available < FRAME_OVERHEAD or buffer.is_amid_frame():
+    if available < FRAME_OVERHEAD or buffer.awaited is not None:
         return None
     method = <const unsigned char*>PyByteArray_AS_STRING(buffer.data) + buffer.start
     channel = get16(method + 1)

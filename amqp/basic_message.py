@@ -6,8 +6,8 @@ from contextlib import suppress
 from struct import Struct
 from typing import Any, ClassVar
 
-from .exceptions import EncodeError
 from .content import GenericContent
+from .exceptions import EncodeError
 from .tables import loads
 
 __all__ = ('Message',)
@@ -97,8 +97,8 @@ class Message(GenericContent):
         Of one that was fetched by basic_get, message_count instead of the first.
         """
         if self._delivery_info is None and self._is_delivered:
-            values = loads('sLbss', self.frame_args, METHOD_ID_SIZE)[0]
-            self._delivery_info = dict(zip(DELIVERY_INFO, values))
+            values = loads('sLbss', self.frame_args or b'', METHOD_ID_SIZE)[0]
+            self._delivery_info = dict(zip(DELIVERY_INFO, values, strict=True))
         return self._delivery_info
 
     @delivery_info.setter
@@ -117,7 +117,9 @@ class Message(GenericContent):
         if self._delivery_info is None and self._is_delivered:
             # Behind the consumer's tag, which has an octet of length.
             args = self.frame_args
-            return _longlong.unpack_from(args, METHOD_ID_SIZE + 1 + args[METHOD_ID_SIZE])[0]
+            assert args is not None
+            tag: int = _longlong.unpack_from(args, METHOD_ID_SIZE + 1 + args[METHOD_ID_SIZE])[0]
+            return tag
         return (self._delivery_info or {}).get('delivery_tag')
 
     def encoded_body(self) -> bytes | memoryview:

@@ -11,7 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from . import spec
 from .abstract_channel import MethodSig, _WriteFailed
@@ -36,11 +36,15 @@ from .utils import bytes_to_str, get_logger
 
 __all__ = ('Channel',)
 
-AMQP_LOGGER = get_logger('amqp')
-
 REJECTED_MESSAGE_WITHOUT_CALLBACK = (
     'Requeued message %r of queue consumer %r (exchange=%r routing_key=%r): it has no callback'
 )
+
+#: The arguments of basic.publish, and of basic.ack and basic.reject.
+PUBLISH_FORMAT = 'Bssbb'
+SETTLE_FORMAT = 'Lb'
+
+OPEN = ChannelState.OPEN
 
 Table = dict[str, Any]
 ConsumerCallback = Callable[[Message], Any]
@@ -92,7 +96,7 @@ class Channel(ReopenableChannel):
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
 
     @property
-    def auto_decode(self) -> bool:  # type: ignore[override]
+    def auto_decode(self) -> bool:
         """Whether the body of a received message becomes a str where it says how."""
         return self._consumers.auto_decode
 
@@ -493,7 +497,7 @@ class Channel(ReopenableChannel):
         if callback is not None:
             self._connection_events.add(self, callback, msg)
         elif consumer_tag not in self.no_ack_consumers:
-            AMQP_LOGGER.warning(
+            get_logger('amqp').warning(
                 REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
             )
             self._answer(spec.Basic.Reject, 'Lb', (delivery_tag, True))
@@ -532,9 +536,14 @@ class Channel(ReopenableChannel):
         if self.auto_decode:
             msg.decode_body()
 
-    def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = 'Lb') -> None:
+    def basic_ack(
+        self, delivery_tag: int, multiple: bool = False, argsig: str = SETTLE_FORMAT
+    ) -> None:
         """Acknowledge a message; with *multiple* all up to it, 0 then being all. Thread-safe."""
-        self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
+        if argsig is not SETTLE_FORMAT or not self._settle_at_once(
+            spec.Basic.Ack, delivery_tag, 1 if multiple else 0
+        ):
+            self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
 
     def basic_nack(
         self,
@@ -549,9 +558,12 @@ class Channel(ReopenableChannel):
         """
         self.send_method(spec.Basic.Nack, argsig, (delivery_tag, multiple, requeue))
 
-    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = 'Lb') -> None:
+    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = SETTLE_FORMAT) -> None:
         """Refuse a message; without *requeue* it is dropped or dead-lettered. Thread-safe."""
-        self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
+        if argsig is not SETTLE_FORMAT or not self._settle_at_once(
+            spec.Basic.Reject, delivery_tag, 1 if requeue else 0
+        ):
+            self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Have all unacknowledged messages of this channel delivered again.
@@ -575,7 +587,7 @@ class Channel(ReopenableChannel):
         immediate: bool = False,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-        argsig: str = 'Bssbb',
+        argsig: str = PUBLISH_FORMAT,
     ) -> Confirmation[basic_return_t] | None:
         """Publish a message. Thread-safe.
 
@@ -593,6 +605,11 @@ class Channel(ReopenableChannel):
         """
         if not isinstance(msg, Message):
             raise EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
+        if timeout is None and argsig is PUBLISH_FORMAT:
+            flags = (1 if mandatory else 0) | (2 if immediate else 0)
+            confirmation = self._publish_at_once(msg, exchange, routing_key, flags)
+            if confirmation is not False:
+                return confirmation
         payload = self._encode_arguments(
             spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
         )
@@ -609,6 +626,61 @@ class Channel(ReopenableChannel):
             raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
 
     basic_publish = _basic_publish
+
+    def _publish_at_once(
+        self, msg: Message, exchange: str, routing_key: str, flags: int
+    ) -> Confirmation[basic_return_t] | Literal[False] | None:
+        """Publish the short way; False where something has to be seen to before."""
+        connection = self.connection
+        outbound = None if connection is None else connection._short_way()
+        if outbound is None or connection._blocked_reason is not None:
+            return False
+        confirm_mode = self._confirm_mode
+        try:
+            with self._send_lock:
+                if self._state.state is not OPEN or self._unreported is not None or not self.active:
+                    return False
+                args = (self.channel_id, msg, exchange, routing_key, flags)
+                if not confirm_mode.is_on() and not confirm_mode.is_awaited():
+                    return None if self._send_at_once(connection, outbound.publish, args) else False
+                if flags:
+                    return False  # what may be returned is noted down more closely
+                confirmation = confirm_mode.number()
+                sent = False
+                try:
+                    sent = self._send_at_once(connection, outbound.publish, args)
+                finally:
+                    if not sent:
+                        confirm_mode.withdraw(confirmation)
+                return confirmation if sent else False
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    def _settle_at_once(self, sig: MethodSig, delivery_tag: int, flags: int) -> bool:
+        """Ack, nack or reject the short way; False where something has to be seen to before."""
+        connection = self.connection
+        outbound = None if connection is None else connection._short_way()
+        if outbound is None:
+            return False
+        try:
+            with self._send_lock:
+                if self._state.state is not OPEN or self._unreported is not None:
+                    return False
+                args = (self.channel_id, sig, delivery_tag, flags)
+                return self._send_at_once(connection, outbound.settle, args)
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    @staticmethod
+    def _send_at_once(connection: Any, send: Callable[..., bool], args: tuple[Any, ...]) -> bool:
+        """Send by *send*, under ``_send_lock``; False: nothing was sent."""
+        transport = connection._transport
+        before = connection.bytes_sent
+        try:
+            return send(*args)
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            connection._interrupted(exc, before)
+            raise connection._write_error(transport, exc)  # noqa: B904 - it is or has the cause
 
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline
@@ -634,7 +706,7 @@ class Channel(ReopenableChannel):
         immediate: bool = False,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-        argsig: str = 'Bssbb',
+        argsig: str = PUBLISH_FORMAT,
     ) -> None:
         """Publish a message and wait until the broker has taken responsibility for it.
 

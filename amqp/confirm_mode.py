@@ -56,12 +56,18 @@ class ConfirmMode:
         finally:
             self._awaiting.discard(me)
 
-    def number(self, payload: bytes, content: Any) -> Confirmation[basic_return_t] | None:
+    def is_awaited(self) -> bool:
+        """Whether this thread will wait for the confirm of what it publishes now."""
+        return threading.get_ident() in self._awaiting
+
+    def number(
+        self, payload: bytes = b'\0', content: Any = None
+    ) -> Confirmation[basic_return_t] | None:
         """Number the message that is about to be sent; None outside of confirm mode.
 
         :param payload: the encoded arguments of basic.publish.
         """
-        awaited = threading.get_ident() in self._awaiting
+        awaited = self.is_awaited()
         likeness = None
         if payload[-1]:  # mandatory or immediate: it may be returned
             _, exchange, routing_key, *_ = loads('Bssbb', payload, 0)[0]

@@ -16,12 +16,11 @@ Lock order
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from vine import ensure_promise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import sasl, spec
 from ._version import __version__
@@ -46,7 +45,8 @@ from .exceptions import (
 from .frame_reader import FATAL_ERRORS
 from .handshake import DEFAULT_CHANNEL_MAX, Handshake
 from .heartbeat import Heartbeat
-from .method_framing import FrameHandler, FrameWriter, frame_handler, frame_writer
+from .heartbeat_thread import HeartbeatThread
+from .method_framing import FrameHandler, FrameWriter, Outbound, frame_handler, frame_writer
 from .method_framing import frame_writer as _frame_writer
 from .single_use_connection import SingleUseConnection
 from .states import ConnectionEvent, ConnectionState, IllegalTransition
@@ -55,14 +55,14 @@ from .utils import get_logger
 
 if TYPE_CHECKING:
     import ssl as ssl_module
+    from logging import Logger
 
 __all__ = ('Connection',)
 
+ConnectionT = TypeVar('ConnectionT', bound='Connection')
+
 # Within the class this name is its attribute, for subclasses to replace.
 Channel = _Channel
-
-AMQP_LOGGER = get_logger('amqp')
-AMQP_HEARTBEAT_LOGGER = get_logger('amqp.connection.Connection.heartbeat_tick')
 
 DEFAULT_FRAME_MAX = 131_072
 #: RabbitMQ accepts no larger one, whatever its configuration.
@@ -77,15 +77,25 @@ BACKLOG_LIMIT = 10_000
 #: Seconds for writing an answer to the broker: who reads must not be held up.
 ANSWER_PATIENCE = 1.0
 
+# Got by name, as SSLError is: see `__getattr__`.
+AMQP_LOGGER: Logger
+AMQP_HEARTBEAT_LOGGER: Logger
+LOGGERS = {
+    'AMQP_LOGGER': 'amqp',
+    'AMQP_HEARTBEAT_LOGGER': 'amqp.connection.Connection.heartbeat_tick',
+}
+
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
 
 def __getattr__(name: str) -> Any:
-    # The ssl module is slow to import, and may be missing.
+    # Both modules are slow to import, and ssl may be missing.
     if name == 'SSLError':
         from ssl import SSLError
 
         return SSLError
+    if name in LOGGERS:
+        return get_logger(LOGGERS[name])
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
@@ -94,9 +104,10 @@ class Connection(SingleUseConnection):
 
     :param host: ``host[:port]``.
     :param userid: for PLAIN and AMQPLAIN, with *password*; a principal for GSSAPI.
-    :param login_method: the name of a mechanism. By default the first that
-        the broker offers of GSSAPI, EXTERNAL (if *ssl* names a ``certfile``),
-        PLAIN, AMQPLAIN, EXTERNAL. With *login_response*, that is sent.
+    :param login_method: the name of a mechanism, or several, the preferred one
+        first. By default the first that the broker offers of GSSAPI,
+        EXTERNAL (if *ssl* names a ``certfile``), PLAIN, AMQPLAIN, EXTERNAL.
+        With *login_response*, that is sent.
     :param authentication: `amqp.sasl` instances, instead of the four before.
     :param client_properties: what to tell the broker about this client.
     :param ssl: True, an ``ssl.SSLContext``, or a dict; see `SSLTransport`.
@@ -118,6 +129,7 @@ class Connection(SingleUseConnection):
     :param blocked_timeout: seconds that a publish waits while the broker takes
         no messages; None: for ever.
     :param max_message_size: largest body accepted, in octets; 0 is no limit.
+    :param heartbeat_thread: see `start_heartbeat_thread`; it is called by `connect`.
 
     Arguments of other names are ignored, for callers that pass on options of
     other clients.
@@ -164,7 +176,7 @@ class Connection(SingleUseConnection):
         host: str = 'localhost:5672',
         userid: str = 'guest',
         password: str = 'guest',
-        login_method: str | None = None,
+        login_method: str | Sequence[str] | None = None,
         login_response: bytes | None = None,
         authentication: sasl.SASL | Iterable[sasl.SASL] = (),
         virtual_host: str = '/',
@@ -189,8 +201,11 @@ class Connection(SingleUseConnection):
         rpc_timeout: float | None = 60,
         blocked_timeout: float | None = 60,
         max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+        heartbeat_thread: bool = False,
         **kwargs: Any,
     ) -> None:
+        from vine import ensure_promise  # see `amqp.utils`
+
         if frame_max is not None and 0 < frame_max < spec.FRAME_MIN_SIZE:
             raise ValueError(f'frame_max {frame_max} is below the least, {spec.FRAME_MIN_SIZE}')
         self.host = host
@@ -225,6 +240,7 @@ class Connection(SingleUseConnection):
         self.confirm_publish = confirm_publish
         self.rpc_timeout = rpc_timeout
         self.blocked_timeout = blocked_timeout
+        self.heartbeat_thread = heartbeat_thread
         self.on_open: Any = ensure_promise(on_open)
         self.on_tune_ok: Any = ensure_promise(on_tune_ok)
         self.on_blocked = on_blocked
@@ -238,8 +254,12 @@ class Connection(SingleUseConnection):
         self.mechanisms: list[bytes] = []
         self.locales: list[str] = []
         self._heartbeat = Heartbeat(0, 0.0)
+        # Re-entrant for a signal handler that ticks.
+        self._verdict_lock = threading.RLock()
         self._prev_sent = self._prev_recv = 0
         self._blocked_reason: str | None = None
+        # Where `amqp.connect` has looked the host's name up already.
+        self._addresses: list[Any] | None = None
         # A maker that a caller brings knows no timeout.
         self._timed_writer = frame_writer is _frame_writer
         self._next_look = 0.0
@@ -248,6 +268,20 @@ class Connection(SingleUseConnection):
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
         super().__init__(self.channel_max)
         self.max_message_size = max_message_size
+
+    @classmethod
+    def from_url(cls: type[ConnectionT], url: str, **overrides: Any) -> ConnectionT:
+        """Make a connection by ``amqp[s]://user:password@host:port/vhost?parameter=value``.
+
+        :param overrides: arguments that take the place of the URL's.
+
+        The parameters are RabbitMQ's and Pika's; ``connection_attempts`` and
+        ``retry_delay`` are for `amqp.connect`, for this one connects once.
+        Raises ValueError, which names the parameter at fault.
+        """
+        from .urls import parse_url
+
+        return cls(**{**parse_url(url).options, **overrides})
 
     def __repr__(self) -> str:
         state = self._state.state.value
@@ -382,11 +416,17 @@ class Connection(SingleUseConnection):
                 socket_settings=self.socket_settings,
             )
             self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
-            self.frame_writer = self.frame_writer_cls(self, self._transport)
+            writer = self.frame_writer_cls(self, self._transport)
+            self._outbound = getattr(writer, '__self__', None)
+            self._own_writer = writer if isinstance(self._outbound, Outbound) else None
+            self.frame_writer = writer
             self._reader.attach(self._transport, self._is_direct())
             self._transport.stall_timeout = self.rpc_timeout
+            self._transport.addresses = self._addresses
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
+            if self.heartbeat_thread:
+                self.start_heartbeat_thread()
         except BaseException as exc:
             stage = self._state.state.value
             self._tear_down(exc)
@@ -593,15 +633,29 @@ class Connection(SingleUseConnection):
         """Write a frame, and see whether the stream survives it."""
         try:
             self._put_frame(timeout, *frame)
-        except BaseException as exc:
-            if not transport.write_torn and (
-                isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
-            ):
-                raise  # not an octet was sent
-            dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
-            if dead and not self._events.is_collecting_here():
-                raise _WriteFailed(self, exc) from exc
-            raise self._fail(exc)  # noqa: B904 - it is the cause, or has it as its own
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._write_error(transport, exc)  # noqa: B904 - it is or has the cause
+
+    def _write_error(self, transport: _AbstractTransport, exc: BaseException) -> BaseException:
+        """What to raise for an exception while writing, which the stream may not survive."""
+        if not transport.write_torn and (
+            isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
+        ):
+            return exc  # not an octet was sent
+        dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
+        if dead and not self._events.is_collecting_here():
+            failed = _WriteFailed(self, exc)
+            failed.__cause__ = exc
+            return failed
+        return self._fail(exc)
+
+    def _short_way(self) -> Outbound | None:
+        """What sends without a detour, unless nobody may or something else is set to do it."""
+        if self._frame_writer is not self._own_writer or self._cause is not None:
+            return None
+        if self._state.state is not ConnectionState.OPEN or self._forked():
+            return None
+        return self._outbound
 
     def _put_frame(self, timeout: float | None, *frame: Any) -> None:
         if timeout is None or not self._timed_writer:
@@ -622,6 +676,8 @@ class Connection(SingleUseConnection):
                 self._reader.look(LOOK_LIMIT)
                 self._reader.leave_nothing_unseen()
             self._next_look = now + LOOK_INTERVAL
+            if self._outbound is not None:
+                self._outbound.next_look = self._next_look
             self._check_usable()
         if self._blocked_reason is not None or not channel.active:
             self._wait_unblocked(channel, deadline)
@@ -653,6 +709,41 @@ class Connection(SingleUseConnection):
         if self.on_unblocked is not None:
             self._events.add(self, self.on_unblocked)
 
+    def batch(self) -> AbstractContextManager[None]:
+        """Within the block, what is sent is put off and sent together.
+
+        At the latest at its end, at 64 KiB, and before anything is waited
+        for: acks and publishes cost a fraction then. A write that fails does
+        so there; what `basic_publish` has returned for may be lost with it, as
+        ever without confirms. For all threads that use the connection
+        meanwhile.
+        """
+        return self._batching(self._usable_transport())
+
+    @contextmanager
+    def _batching(self, transport: _AbstractTransport) -> Iterator[None]:
+        transport.begin_batch()
+        try:
+            yield
+        finally:
+            try:
+                transport.end_batch()
+            except BaseException as exc:  # noqa: BLE001 - none is swallowed
+                raise self._explained(self._write_error(transport, exc))  # noqa: B904
+
+    def _flush(self, deadline: Deadline | None) -> None:
+        """Send what a batch has put off: nothing may be waited for before."""
+        transport = self._transport
+        if transport is not None and transport._batch:
+            try:
+                transport.flush(deadline)
+            except BaseException as exc:  # noqa: BLE001 - none is swallowed
+                raise self._explained(self._write_error(transport, exc))  # noqa: B904
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What to raise for the outcome of `_write_error`, outside the locks."""
+        return self._explain(error) if isinstance(error, _WriteFailed) else error
+
     # -- heartbeats (specification 4.2.7)
 
     def send_heartbeat(self) -> None:
@@ -661,21 +752,23 @@ class Connection(SingleUseConnection):
 
     def _write_heartbeat(self, transport: _AbstractTransport, timeout: float | None) -> None:
         self._write_frame(transport, timeout, spec.FRAME_HEARTBEAT, 0, None, None, None)
+        self._flush(None if timeout is None else Deadline(timeout, time.monotonic()))
 
     def heartbeat_tick(self, rate: int = 2) -> None:
         """Send a heartbeat if one is due, and check the broker's.
 
         Call it about once a second, from any thread; waits do it by
-        themselves. Unread data counts as a sign of life, so that it may be
+        themselves. Data counts as a sign of life when it comes, and may be
         left unread.
 
         :param rate: without effect.
 
-        Raises `ConnectionForced` after two silent intervals.
+        Raises `ConnectionForced` after two silent intervals; after up to four
+        where something that was sent before lies unread.
         """
         if not self.heartbeat:
             return
-        AMQP_HEARTBEAT_LOGGER.debug('heartbeat_tick of %r', self)
+        get_logger(LOGGERS['AMQP_HEARTBEAT_LOGGER']).debug('heartbeat_tick of %r', self)
         self._check_usable()
         try:
             self._keep_heartbeat(self._usable_transport())
@@ -683,21 +776,64 @@ class Connection(SingleUseConnection):
             self._fail(exc)
             raise
 
-    def _keep_heartbeat(self, transport: _AbstractTransport) -> None:
+    def _keep_heartbeat(self, transport: _AbstractTransport, patience: float = 0) -> None:
         now = time.monotonic()
         heartbeat = self._heartbeat
         heartbeat.last_sent = max(heartbeat.last_sent, transport.sent_at)
         heartbeat.last_received = max(heartbeat.last_received, transport.received_at)
         self._prev_sent, self._prev_recv = transport.bytes_sent, transport.bytes_recv
-        if heartbeat.peer_is_dead(now):
-            if not transport.data_is_waiting():
-                raise ConnectionForced('Too many heartbeats missed')
-            heartbeat.last_received = now
+        # News is told once: of two threads that ask, one would find none.
+        with self._verdict_lock:
+            if heartbeat.peer_is_dead(now):
+                if not transport.has_news():
+                    raise ConnectionForced('Too many heartbeats missed')
+                heartbeat.last_received = now
         if heartbeat.must_send(now):
             heartbeat.last_sent = now
             # What another thread is writing meanwhile stands for a heartbeat.
             with suppress(TimeoutError):
-                self._write_heartbeat(transport, 0)
+                self._write_heartbeat(transport, patience)
+
+    def start_heartbeat_thread(self) -> None:
+        """Have a small thread keep the heartbeats up, so that a callback may take its time.
+
+        It sends them, notices a dead peer as `heartbeat_tick` does, reads
+        nothing, runs no callback, and ends with the connection. Nothing
+        happens if it runs already, or where no heartbeats are agreed.
+        Thread-safe.
+        """
+        self._check_usable()
+        if not self.heartbeat:
+            return
+        thread = HeartbeatThread(self._beat)
+        with self._cause_lock:
+            if self._heartbeat_thread is not None or self._is_lost():
+                return
+            self._heartbeat_thread = thread
+        try:
+            thread.start()
+        except BaseException:
+            self._heartbeat_thread = None
+            raise
+
+    def stop_heartbeat_thread(self) -> None:
+        """End that thread, and wait for it: an interval at most. Thread-safe."""
+        thread, self._heartbeat_thread = self._heartbeat_thread, None
+        if thread is not None:
+            thread.end()
+            thread.join()
+
+    def _beat(self) -> float | None:
+        """Keep the heartbeats up; seconds until it must be done again, None for never."""
+        try:
+            # Time enough for a frame that has begun to leave, for a stream
+            # that is cut off within a frame is lost.
+            patience = self._heartbeat.interval / 4
+            self._keep_heartbeat(self._usable_transport(), patience)
+        except FATAL_ERRORS as exc:
+            self._fail(exc)
+            return None
+        return max(self._heartbeat.next_look() - time.monotonic(), 0.0)
 
     # -- close
 

@@ -24,4 +24,4 @@ class Consumers:
         #: Whether the bodies of received messages become str where they say how.
         self.auto_decode = False
         #: By consumer tag; None for a consumer that has none.
-        self.callbacks: dict[str, Any] = {}
+        self.callbacks: dict[Any, Any] = {}

@@ -167,5 +167,8 @@ class EventQueue:
         me = threading.get_ident()
         drainer = self._drainer
         return (
-            drainer is None or self._drainer_ident == me or self._drainer_polls or not drainer.is_alive()
+            drainer is None
+            or self._drainer_ident == me
+            or self._drainer_polls
+            or not drainer.is_alive()
         )

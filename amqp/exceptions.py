@@ -8,6 +8,7 @@
         ├── ConnectionError                     the whole connection is affected
         │   ├── RecoverableConnectionError      connecting anew may help
         │   │   ├── Blocked                     blocked_timeout passed under a broker alarm
+        │   │   ├── ConnectFailed               no broker let amqp.connect in
         │   │   ├── ConsumerCancelled           the broker ended a consumer that has no on_cancel
         │   │   ├── ConnectionForced        320
         │   │   └── ResourceError           506
@@ -41,8 +42,7 @@ A class that has a reply code of its own states it as ``code``, and is thereby r
 
 from __future__ import annotations
 
-import re
-from copy import copy
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from . import spec
@@ -55,6 +55,7 @@ __all__ = (
     'Blocked',
     'ChannelError',
     'ChannelNotOpen',
+    'ConnectFailed',
     'ConnectionError',
     'ConnectionForced',
     'ConsumerCancelled',
@@ -91,7 +92,8 @@ ERROR_MAP: dict[int, type[AMQPError]] = {}
 def _dotted(name: str) -> str:
     """'Queue.DeclareOk' -> 'Queue.declare_ok', the spelling of error texts."""
     cls, _, method = name.partition('.')
-    return f'{cls}.{re.sub("(?<=[a-z])(?=[A-Z])", "_", method).lower()}'
+    words = ''.join(f'_{letter}' if letter.isupper() else letter for letter in method)
+    return f'{cls}.{words.lower().removeprefix("_")}'
 
 
 # Method names by (class id, method id), and by the same as one 32-bit number.
@@ -195,6 +197,19 @@ class MessageNacked(AMQPError):
 
 class Blocked(RecoverableConnectionError):
     """The broker held the connection blocked for longer than blocked_timeout."""
+
+
+class ConnectFailed(RecoverableConnectionError):
+    """No broker let `amqp.connect` in; ``causes`` has where and what it met: (str, error) pairs.
+
+    Recoverable whatever the causes are, for a broker that starts may refuse what it grants later.
+    """
+
+    def __init__(
+        self, *args: Any, causes: Iterable[tuple[str, BaseException]] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.causes = tuple(causes)
 
 
 class ConsumerCancelled(RecoverableConnectionError):
@@ -360,6 +375,8 @@ def without_traceback(error: BaseException) -> BaseException:
     """
     if not isinstance(error, (AMQPError, OSError)):
         return RecoverableConnectionError(f'interrupted by {error!r}')
+    from copy import copy  # used only here, where something has failed
+
     kept: BaseException = copy(error)
     kept.__cause__ = None if error.__cause__ is None else without_traceback(error.__cause__)
     return kept

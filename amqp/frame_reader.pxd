@@ -18,7 +18,7 @@ cdef class FrameReader:
     cdef object __weakref__
     cdef readonly object _connection
     cdef EventQueue _events
-    cdef readonly ReaderRole _role
+    cdef public ReaderRole _role
     cdef Py_ssize_t _fork_generation
     cdef long long _frames_taken
     cdef object _transport
@@ -34,6 +34,7 @@ cdef class FrameReader:
 
     cdef _share_bodies(self)
     cdef _step_down(self)
+    cdef _let_go(self)
     cdef Message _next_delivery(self, ReadBuffer buffer, Inbound inbound)
 
     @cython.locals(consumers=Consumers)

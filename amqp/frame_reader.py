@@ -22,6 +22,7 @@ from .events import EventQueue
 from .exceptions import AMQPError
 from .method_framing import Inbound
 from .read_buffer import ReadBuffer
+from .spec import Basic
 from .states import ChannelState
 from .thread_roles import ReaderRole
 from .utils import fork_generation
@@ -104,10 +105,15 @@ class FrameReader:
             self._step_down()
 
     def _step_down(self) -> None:
-        """Give the role up, and with the last all that was read."""
-        if self._is_over and self._role.is_mine():
-            self._transport = self._buffer = self._inbound = self._last = None
+        """Give the role up."""
+        if self._is_over:
+            self._let_go()
         self._role.step_down()
+
+    def _let_go(self) -> None:
+        """Keep nothing of what there was to read, for it keeps the connection."""
+        if self._role.is_mine():
+            self._transport = self._buffer = self._inbound = self._last = None
 
     def limit_messages(self, max_message_size: int) -> None:
         """The largest body to take in, in octets; 0 is no limit."""
@@ -178,10 +184,12 @@ class FrameReader:
             callback = self._find_callback(buffer, message)
             if callback is None:
                 self._pass_on(buffer, inbound, message)
-        except BaseException as exc:
-            raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._failure(exc)  # noqa: B904 - it is or has the cause
         finally:
-            self._step_down()
+            if self._is_over:
+                self._let_go()
+            self._role.step_down()
         if callback is not None:
             self._events.run(callback, message)
         elif not self._events.run_next():
@@ -230,7 +238,7 @@ class FrameReader:
         """Dispatch a delivery as any other method."""
         outer = self._events.begin_collecting()
         try:
-            inbound.callback(buffer.channel_id, message.frame_method, message.frame_args, message)
+            inbound.callback(buffer.channel_id, Basic.Deliver, message.frame_args or b'', message)
         finally:
             self._events.end_collecting(outer)
         self._frames_taken = buffer.frames_read
@@ -344,8 +352,8 @@ class FrameReader:
             if buffer.start == buffer.end:
                 transport.give_back()
             return completed
-        except BaseException as exc:
-            raise self._failure(exc)  # noqa: B904 - it is the cause, or has it as its own
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._failure(exc)  # noqa: B904 - it is or has the cause
 
     def _fill(self, connection: Any, transport: Any, deadline: Deadline) -> None:
         """Have more come; heartbeats are kept up meanwhile."""
@@ -369,12 +377,14 @@ class FrameReader:
 
     def _failure(self, exc: BaseException) -> BaseException:
         """What to raise for *exc*, which breaks the connection unless the stream is whole."""
-        connection, transport, buffer = self._connection(), self._transport, self._buffer
-        if isinstance(exc, FATAL_ERRORS) and not isinstance(exc, TimeoutError):
-            failure: BaseException = connection._fail(exc)
-            return failure
-        if transport is not None and buffer is not None and not transport.read_torn:
-            if buffer.frames_read == self._frames_taken:
-                return exc
-        failure = connection._fail(exc)
+        transport, buffer = self._transport, self._buffer
+        whole = (
+            transport is not None
+            and not transport.read_torn
+            and buffer is not None
+            and buffer.frames_read == self._frames_taken
+        )
+        if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
+            return exc
+        failure: BaseException = self._connection()._fail(exc)
         return failure

@@ -1,4 +1,6 @@
 # C types for method_framing.py, and no logic.
+from .basic_message cimport Message
+from .outgoing cimport encode_publish, encode_settlement
 
 
 cdef class Inbound:
@@ -7,3 +9,21 @@ cdef class Inbound:
     cdef object _content_methods
     cdef readonly dict awaited
     cdef readonly dict bodies
+
+
+cdef class Outbound:
+    cdef object _connection
+    cdef object _transport
+    cdef public double next_look
+
+    cpdef bint publish(
+        self,
+        unsigned int channel_id,
+        Message message,
+        object exchange,
+        object routing_key,
+        unsigned int flags,
+    ) except -1
+    cpdef bint settle(
+        self, unsigned int channel_id, tuple method_sig, object delivery_tag, unsigned int flags
+    ) except -1

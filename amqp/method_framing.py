@@ -16,6 +16,7 @@ from .basic_message import Message
 from .body_buffer import BodyBuffer
 from .deadline import Deadline
 from .exceptions import EncodeError, FrameError, FrameSyntaxError, UnexpectedFrame
+from .outgoing import encode_publish, encode_settlement
 from .read_buffer import DIRECT_SIZE, Payload
 from .spec import (
     FRAME_BODY,
@@ -93,7 +94,7 @@ class Inbound:
             raise FrameError(f'heartbeat on channel {channel}')
         return False
 
-    def _on_method(self, channel: int, payload: bytes) -> bool:
+    def _on_method(self, channel: int, payload: Any) -> bool:
         if len(payload) < 4:
             raise FrameSyntaxError(f'method frame of {len(payload)} octets on channel {channel}')
         method_sig = _method_id.unpack_from(payload)
@@ -110,7 +111,7 @@ class Inbound:
         self.awaited[channel] = Message(frame_method=method_sig, frame_args=payload)
         return False
 
-    def _on_header(self, channel: int, payload: bytes) -> bool:
+    def _on_header(self, channel: int, payload: Any) -> bool:
         message = self.awaited.get(channel)
         if message is None or message.header_received:
             raise UnexpectedFrame(f'content header without a method on channel {channel}')
@@ -164,8 +165,22 @@ def _broken_content(channel: int, message: Message, found: str) -> UnexpectedFra
 
 def frame_writer(connection: Any, transport: _AbstractTransport) -> FrameWriter:
     """Make what sends a method, with its content, as one write on *transport*."""
+    return Outbound(connection, transport).write_frame
+
+
+class Outbound:
+    """Writes the frames of *connection*. Thread-safe."""
+
+    __slots__ = ('_connection', '_transport', 'next_look')
+
+    def __init__(self, connection: Any, transport: _AbstractTransport) -> None:
+        self._connection = connection
+        self._transport = transport
+        #: When the kernel is to be asked again before a publish, in monotonic seconds.
+        self.next_look = 0.0
 
     def write_frame(
+        self,
         frame_type: int,
         channel: int,
         method_sig: MethodSig | None,
@@ -185,13 +200,29 @@ def frame_writer(connection: Any, transport: _AbstractTransport) -> FrameWriter:
             parts: list[Any] = [_frame_header.pack(FRAME_HEARTBEAT, 0, 0), _END]
         else:
             assert method_sig is not None
-            parts = _method_parts(channel, method_sig, args or b'', connection.frame_max)
+            frame_max = self._connection.frame_max
+            parts = _method_parts(channel, method_sig, args or b'', frame_max)
             if content is not None:
-                parts += _content_parts(channel, method_sig[0], content, connection.frame_max)
+                parts += _content_parts(channel, method_sig[0], content, frame_max)
         deadline = None if timeout is None else Deadline(timeout, time.monotonic())
-        transport.write_all(parts, deadline)
+        self._transport.write_all(parts, deadline)
 
-    return write_frame
+    def publish(
+        self, channel_id: int, message: Message, exchange: Any, routing_key: Any, flags: int
+    ) -> bool:
+        """Send basic.publish, if nothing is to be looked at before. False: nothing was sent."""
+        transport = self._transport
+        if transport.holds_data() or time.monotonic() >= self.next_look:
+            return False
+        parts = encode_publish(
+            channel_id, message, exchange, routing_key, flags, self._connection.frame_max
+        )
+        return parts is not None and transport.write_at_once(parts)
+
+    def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
+        """Send basic.ack, nack or reject. False: nothing was sent."""
+        frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
+        return frame is not None and self._transport.write_at_once([frame])
 
 
 def _method_parts(

@@ -6,8 +6,7 @@ skips a name that it lacks.
 
 from __future__ import annotations
 
-import platform
-import re
+import os
 import sys
 
 SOL_TCP = 6
@@ -44,8 +43,9 @@ def linux_version(release: str) -> tuple[int, ...]:
     >>> linux_version('6.1+')
     (6, 1)
     """
-    numbers = re.match(r'\d+(?:\.\d+)*', release)
-    return tuple(int(number) for number in numbers[0].split('.')[:3]) if numbers else (0,)
+    rest = release.lstrip('0123456789.')
+    numbers = release[: len(release) - len(rest)].split('.')
+    return tuple(int(number or 0) for number in numbers[:3])
 
 
 def known_tcp_opts(name: str, version: tuple[int, ...] = ()) -> set[str]:
@@ -61,7 +61,7 @@ def known_tcp_opts(name: str, version: tuple[int, ...] = ()) -> set[str]:
 
 
 LINUX_VERSION: tuple[int, ...] | None = (
-    linux_version(platform.release()) if sys.platform.startswith('linux') else None
+    linux_version(os.uname().release) if sys.platform.startswith('linux') else None
 )
 KNOWN_TCP_OPTS: set[str] = known_tcp_opts(sys.platform, LINUX_VERSION or ())
 HAS_TCP_USER_TIMEOUT: bool = 'TCP_USER_TIMEOUT' in KNOWN_TCP_OPTS

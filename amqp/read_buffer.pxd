@@ -14,7 +14,7 @@ cdef class ReadBuffer:
     cdef public Py_ssize_t channel_id
     cdef public object consumer_tag
     cdef bint _full
-    cdef object _awaited
+    cdef readonly object awaited
     cdef object _awaited_header
     cdef Py_ssize_t _awaited_filled
     cdef BodyBuffer _body
@@ -23,4 +23,3 @@ cdef class ReadBuffer:
     cpdef next_frame(self)
     cpdef hand_out(self, Py_ssize_t start, Py_ssize_t frames)
     cpdef bint has_frame(self) except -1
-    cpdef bint is_amid_frame(self)

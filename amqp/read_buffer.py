@@ -50,11 +50,11 @@ class ReadBuffer:
     """
 
     __slots__ = (
-        '_awaited',
         '_awaited_filled',
         '_awaited_header',
         '_body',
         '_full',
+        'awaited',
         'bodies',
         'channel_id',
         'consumer_tag',
@@ -75,19 +75,21 @@ class ReadBuffer:
         self.data = bytearray(IDLE_CAPACITY)
         self.start = 0
         self.end = 0
+        #: Which channel and consumer the last delivery was for.
         self.channel_id = 0
-        self.consumer_tag = ''
+        self.consumer_tag: str | bytes = ''
         # Whether the last receive left no room.
         self._full = False
-        # The payload of a large frame that isn't whole, so that its octets are
-        # received straight into place; and the body that it is a piece of.
-        self._awaited: memoryview | None = None
+        #: The payload of a large frame that isn't whole, so that its octets are
+        #: received straight into place: what is held begins with its end then.
+        self.awaited: memoryview | None = None
         self._awaited_header = (0, 0)
         self._awaited_filled = 0
+        # The body that it is a piece of.
         self._body: BodyBuffer | None = None
 
     def __bool__(self) -> bool:
-        return self.end > self.start or self._awaited is not None
+        return self.end > self.start or self.awaited is not None
 
     def next_frame(self) -> tuple[int, int, Payload] | None:
         """The next whole frame as (type, channel, payload), if there is one.
@@ -95,8 +97,8 @@ class ReadBuffer:
         The payload of one that went into one of ``bodies`` is its `room`
         there. Raises `FrameError` for what can be no frame.
         """
-        if self._awaited is not None:
-            return self._finish_awaited(self._awaited)
+        if self.awaited is not None:
+            return self._finish_awaited(self.awaited)
         data, start = self.data, self.start
         if self.end - start < HEADER_SIZE:
             return None
@@ -125,8 +127,8 @@ class ReadBuffer:
     def has_frame(self) -> bool:
         """Whether `next_frame` has something to say: a frame, or an error."""
         available = self.end - self.start
-        if self._awaited is not None:
-            return available > 0 and self._awaited_filled == len(self._awaited)
+        if self.awaited is not None:
+            return available > 0 and self._awaited_filled == len(self.awaited)
         if available < HEADER_SIZE:
             return False
         frame_type, _, size = _header.unpack_from(self.data, self.start)
@@ -138,7 +140,7 @@ class ReadBuffer:
 
     def space(self) -> memoryview:
         """Where the next bytes go, to be filled from its start. There must be no frame left."""
-        awaited = self._awaited
+        awaited = self.awaited
         if awaited is not None and self._awaited_filled < len(awaited):
             return awaited[self._awaited_filled :]
         if self.start or self._full:
@@ -151,20 +153,16 @@ class ReadBuffer:
         # its place elsewhere.
         return room[: FRAME_OVERHEAD - self.end] if self._is_amid_body() else room
 
-    def is_amid_frame(self) -> bool:
-        """Whether what has been received begins with the end of a large frame."""
-        return self._awaited is not None
-
     def reads_ahead(self) -> bool:
         """Whether `space` takes more than the frame at hand."""
-        awaited = self._awaited
+        awaited = self.awaited
         return awaited is None or (
             self._awaited_filled == len(awaited) and not self._is_amid_body()
         )
 
     def received(self, count: int) -> None:
         """So many bytes have been written into `space`."""
-        awaited = self._awaited
+        awaited = self.awaited
         if awaited is not None and self._awaited_filled < len(awaited):
             self._awaited_filled += count
         else:
@@ -193,8 +191,8 @@ class ReadBuffer:
         body = self._body
         return (
             body is not None
-            and self._awaited is not None
-            and body.received + len(self._awaited) < body.size
+            and self.awaited is not None
+            and body.received + len(self.awaited) < body.size
         )
 
     def _await_rest(self, frame_type: int, channel: int, size: int) -> None:
@@ -212,11 +210,13 @@ class ReadBuffer:
             return
         begun = self.data[self.start + HEADER_SIZE : self.end]
         awaited[: len(begun)] = begun
-        self._awaited, self._body = awaited, body
+        self.awaited, self._body = awaited, body
         self._awaited_header = (frame_type, channel)
         self._awaited_filled = len(begun)
         self.start = self.end = 0
         if body is not None:
+            # There may be more such: what is read ahead of them is copied.
+            self._full = False
             self.shrink()
 
     def _finish_awaited(self, awaited: memoryview) -> tuple[int, int, Payload] | None:
@@ -226,7 +226,7 @@ class ReadBuffer:
         if self.data[self.start] != FRAME_END:
             raise _end_error(self.data[self.start], frame_type, channel)
         payload = awaited if self._body is not None else bytes(awaited)
-        self._awaited = self._body = None
+        self.awaited = self._body = None
         self.hand_out(self.start + 1, 1)
         return frame_type, channel, payload
 

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vine import ensure_promise, promise
-
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
 from .consumers import Consumers
@@ -64,6 +62,8 @@ class ReopenableChannel(AbstractChannel):
     def __init__(
         self, connection: Any, channel_id: int | None, on_open: Callable[[Any], Any] | None
     ) -> None:
+        from vine import ensure_promise  # see `amqp.utils`
+
         if channel_id is None:
             channel_id = connection._get_free_channel_id()
         else:
@@ -72,6 +72,9 @@ class ReopenableChannel(AbstractChannel):
         self._consumers = Consumers(self, channel_id, self._state)
         super().__init__(connection, channel_id)
         self.on_open: Any = ensure_promise(on_open)
+        #: Whether it may be opened again after the broker closed it, or a reply
+        #: was overdue; set it to False where it is of no use to you then.
+        self.reopens = True
         # Kept when the connection is let go of, which another thread may do
         # while this one dispatches.
         self._connection_events = connection._events
@@ -110,6 +113,11 @@ class ReopenableChannel(AbstractChannel):
 
     def open(self) -> None:
         """Open the channel on the broker; nothing happens if it is open."""
+        if not self.reopens and self._state.state is ChannelState.REOPENABLE:
+            self._report_close()
+            raise RecoverableChannelError(
+                'the channel is not to be opened again', spec.Channel.Open
+            )
         while not self._begin_opening():
             if self.is_open:
                 return
@@ -244,6 +252,8 @@ class ReopenableChannel(AbstractChannel):
             return
         self._lost = connection._cause
         # Otherwise the broker may still speak of it, or is yet to answer our close.
+        from vine import promise  # see `amqp.utils`
+
         let_go = self._state.state in (
             ChannelState.NEW,
             ChannelState.REOPENABLE,

@@ -9,7 +9,7 @@ Instances hold passwords and never show them in their repr.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .exceptions import IrrecoverableConnectionError
@@ -174,7 +174,7 @@ class GSSAPI(SASL):
 
 def mechanisms_for(
     authentication: SASL | Iterable[SASL],
-    login_method: str | None,
+    login_method: str | Sequence[str] | None,
     login_response: bytes | None,
     userid: str,
     password: str,
@@ -193,14 +193,16 @@ def mechanisms_for(
         by_password = (PLAIN(userid, password), AMQPLAIN(userid, password))
         rest = (EXTERNAL(), *by_password) if certificate else (*by_password, EXTERNAL())
         return (GSSAPI(userid, fail_soft=True), *rest)
+    names = (login_method,) if isinstance(login_method, str) else tuple(login_method)
     if login_response is not None:
-        return (RAW(login_method.encode(), login_response),)
+        return tuple(RAW(name.encode(), login_response) for name in names)
     makers: dict[str, Callable[[], SASL]] = {
         'GSSAPI': lambda: GSSAPI(userid),
         'EXTERNAL': EXTERNAL,
         'AMQPLAIN': lambda: AMQPLAIN(userid, password),
         'PLAIN': lambda: PLAIN(userid, password),
     }
-    if login_method not in makers:
-        raise ValueError(f'login_method {login_method!r} is not one of {", ".join(makers)}')
-    return (makers[login_method](),)
+    for name in names:
+        if name not in makers:
+            raise ValueError(f'login_method {name!r} is not one of {", ".join(makers)}')
+    return tuple(makers[name]() for name in names)

@@ -6,7 +6,6 @@ its text. What is frequent, each build of `amqp.tables` does in its own way.
 
 from __future__ import annotations
 
-from calendar import timegm
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -98,6 +97,8 @@ def encode_key(key: Any) -> bytes:
 
 def seconds(value: datetime) -> int:
     """Return whole seconds since 1970; a naive datetime is UTC."""
+    from calendar import timegm  # a large module, for a rare type
+
     try:
         count = timegm(value.utctimetuple())
     except OverflowError:  # year 1 in a time zone east of Greenwich is before year 1 in UTC

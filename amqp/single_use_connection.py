@@ -8,15 +8,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from vine import promise
-
 from .abstract_channel import AbstractChannel
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
 from .channel_registry import ChannelRegistry
 from .events import EventQueue
 from .exceptions import RecoverableConnectionError, without_traceback
 from .frame_reader import FrameReader
-from .method_framing import FrameHandler, FrameWriter
+from .heartbeat_thread import HeartbeatThread
+from .method_framing import FrameHandler, FrameWriter, Outbound
 from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
 from .utils import fork_generation
 
@@ -45,8 +44,12 @@ class SingleUseConnection(AbstractChannel):
         self._transport: _AbstractTransport | None = None
         self._on_inbound_frame: FrameHandler | None = None
         self._frame_writer: FrameWriter | None = None
+        # This library's own frame writer, and what it belongs to.
+        self._own_writer: FrameWriter | None = None
+        self._outbound: Outbound | None = None
         self._events = EventQueue()
         self._reader = FrameReader(self, self._events)
+        self._heartbeat_thread: HeartbeatThread | None = None
         self._fork_generation = fork_generation()
         super().__init__(self, 0)
 
@@ -150,11 +153,14 @@ class SingleUseConnection(AbstractChannel):
                 self._cause = without_traceback(cause)
                 self._state.advance(ConnectionEvent.LOST)
             transport, self._transport = self._transport, None
-            self._frame_writer = None
+            self._frame_writer = self._own_writer = self._outbound = None
             self._on_inbound_frame = None
             self._reader.detach()
+            heartbeat_thread, self._heartbeat_thread = self._heartbeat_thread, None
         if transport is not None:
             transport.close()
+        if heartbeat_thread is not None:
+            heartbeat_thread.end()
         self._fail_replies(self._lost_error())
         # All waits end before anything else is torn down.
         self._give_up_channels()
@@ -164,6 +170,8 @@ class SingleUseConnection(AbstractChannel):
         # Without a cycle, so that a lost connection is freed at once.
         self._registry.clear()
         self._callbacks.clear()
+        from vine import promise  # see `amqp.utils`
+
         self.on_open = self.on_tune_ok = promise()
         self.connection = None
         self._events.clear()

@@ -117,6 +117,7 @@ CHANNEL_TRANSITIONS = {
     **{(state, ChannelEvent.LOST): ChannelState.CLOSED for state in ChannelState},
 }
 
+
 class IllegalTransition(Exception):
     """An event that the table has no row for."""
 

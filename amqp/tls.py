@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from vine import promise
-
 if TYPE_CHECKING:
     from logging import Logger
+
+    from vine import promise
 
 __all__ = (
     'bytes_to_str',
@@ -20,6 +20,18 @@ __all__ = (
 )
 
 _forks = 0
+
+
+if not TYPE_CHECKING:  # which would believe that every name is there
+
+    def __getattr__(name):
+        # vine, with all that it imports, takes longer than this package. It is imported where the
+        # first promise is made, with the first connection.
+        if name == 'promise':
+            from vine import promise
+
+            return promise
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def str_to_bytes(s: str | bytes) -> bytes:

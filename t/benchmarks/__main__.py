@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from t.benchmarks import profiling
-from t.benchmarks.contestants import BASELINE, CONTESTANTS, ROOT, Contestant
+from t.benchmarks.contestant import ROOT, Contestant
+from t.benchmarks.contestants import BASELINE, CONTESTANTS
 from t.benchmarks.environments import EnvironmentFailed, interpreter
 from t.benchmarks.measure import STEADY, Bench, MeasurementFailed, Options
 from t.benchmarks.peer import PeerProcess

@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from t.benchmarks.contestants import ROOT, Contestant
+from t.benchmarks.contestant import ROOT, Contestant
 
 #: Seconds that an installation may take.
 PATIENCE = 600
 #: What a build of the project needs of the project.
+SUFFIXES = ('.py', '.pyi', '.pxd', '.pyx', '.h', '.typed')
 PROJECT = ('setup.py', 'pyproject.toml', 'README.rst', 'LICENSE', 'MANIFEST.in', 'amqp')
 
 
@@ -58,9 +59,7 @@ def _sources() -> Iterator[Path]:
     for name in PROJECT:
         path = ROOT / name
         if path.is_dir():
-            yield from sorted(
-                each for each in path.iterdir() if each.suffix in ('.py', '.pxd', '.pyx', '.typed')
-            )
+            yield from sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
         elif path.exists():
             yield path
 

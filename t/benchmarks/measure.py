@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from t.benchmarks.contestants import CONTESTANTS, Contestant, Target
+from t.benchmarks.contestant import Contestant, Target
+from t.benchmarks.contestants import CONTESTANTS
 from t.benchmarks.peer import QUEUE
 from t.benchmarks.worker import Job
 from t.benchmarks.workloads import Workload
@@ -176,27 +178,36 @@ class Bench:
 
     def work(self, job: Job, wrapper: Iterable[str] = (), *flags: str) -> Result | None:
         """What a worker says; None where the contestant has no such thing."""
-        command = self.command(job, wrapper, *flags)
-        try:
-            done = subprocess.run(
-                command,
-                cwd=tempfile.gettempdir(),
-                env=environ(),
-                stdout=subprocess.PIPE,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise MeasurementFailed(f'not done within {PATIENCE} s: {job}') from exc
-        if done.returncode:
-            raise MeasurementFailed(f'status {done.returncode}: {job}')
-        result: Result = json.loads(done.stdout)
+        status, output = call(self.command(job, wrapper, *flags))
+        if status:
+            raise MeasurementFailed(f'status {status}: {job}')
+        result: Result = json.loads(output)
         return None if result.get('unsupported') else result
 
     def command(self, job: Job, wrapper: Iterable[str] = (), *flags: str) -> list[str]:
         python = self.interpreters[job.contestant]
         return [*wrapper, str(python), str(WORKER), job.encode(), *flags]
+
+
+def call(command: list[str]) -> tuple[int, str]:
+    """Status and output of a program. It and its children end with this call."""
+    with subprocess.Popen(
+        command,
+        cwd=tempfile.gettempdir(),
+        env=environ(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        try:
+            output, _ = child.communicate(timeout=PATIENCE)
+        except BaseException as exc:
+            # All of them: strace has started the worker.
+            os.killpg(child.pid, signal.SIGKILL)
+            if isinstance(exc, subprocess.TimeoutExpired):
+                raise MeasurementFailed(f'not done within {PATIENCE} s: {command}') from exc
+            raise
+    return child.returncode, output
 
 
 def per_message(result: Result | None) -> Result | None:

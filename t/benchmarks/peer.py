@@ -6,7 +6,8 @@ standard input. What it does on a connection is the connection's virtual host, a
 * it answers methods with canned replies, and publishes with confirms, a window of them at once;
 * with `sink` it reads and throws away what comes after the channel is open;
 * once there is a consumer it sends it one delivery after the other, many with each system call, and
-  throws away what comes; with `prefetch`, no more of them than that ahead of the acks.
+  throws away what comes; with `prefetch`, no more of them than that ahead of the acks, nor than
+  the client asks for.
 
 Frames are built by pamqp: nothing is shared with the clients that are measured.
 """
@@ -20,7 +21,9 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from array import array
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -40,9 +43,13 @@ QUEUE = TAG = 'bench'
 FRAME_MAX = 131_072
 #: As much is sent at once, in whole deliveries.
 CHUNK = 1 << 18
-#: The kernel wakes the reader of a sink for as much: waking it for every message would cost the
-#: sender more than the message.
-LOW_WATER = 1 << 17
+#: Octets that a sink reads in one burst.
+BURST = 1 << 19
+#: What the kernel holds for this process, at a start: little, so that the rest waits at the sender.
+#: Where large messages come it's more.
+BUFFER, LARGE_BUFFER = 1 << 13, 1 << 16
+#: Seconds between two bursts, at least and at most.
+PAUSES = (0.0002, 0.05)
 
 FRAME = struct.Struct('>BHI')
 METHOD, BODY = 1, 3
@@ -55,7 +62,7 @@ ACK_TAG_OFFSET = FRAME.size + 4
 
 Sig = tuple[int, int]
 START_OK, TUNE_OK, OPEN, CLOSE = (10, 11), (10, 31), (10, 40), (10, 50)
-CHANNEL_OPEN, CONSUME, GET, PUBLISH = (20, 10), (60, 20), (60, 70), (60, 40)
+CHANNEL_OPEN, QOS, CONSUME, GET = (20, 10), (60, 10), (60, 20), (60, 70)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def reply(sig: Sig, channel: int) -> bytes:
         CHANNEL_OPEN: commands.Channel.OpenOk(),
         (20, 40): commands.Channel.CloseOk(),
         (50, 10): commands.Queue.DeclareOk(QUEUE, 0, 0),
-        (60, 10): commands.Basic.QosOk(),
+        QOS: commands.Basic.QosOk(),
         (85, 10): commands.Confirm.SelectOk(),
         CONSUME: commands.Basic.ConsumeOk(TAG),
     }
@@ -126,6 +133,8 @@ class Deliveries:
         ]
         assert {len(each) for each in deliveries} == {length}
         self.length = length
+        #: The last tag that was given.
+        self.last = 0
         self.block = bytearray().join(deliveries)
 
     @staticmethod
@@ -139,14 +148,16 @@ class Deliveries:
             properties=properties(values),
         )
 
-    def number(self, first: int) -> None:
-        """Give the deliveries the tags from `first` on: octet by octet, all of them at once."""
-        tags = array('Q', range(first, first + self.count))
+    def following(self) -> bytearray:
+        """The block with the tags that come next: set octet by octet, in all at once."""
+        tags = array('Q', range(self.last + 1, self.last + 1 + self.count))
+        self.last += self.count
         if sys.byteorder == 'little':
             tags.byteswap()
         octets = tags.tobytes()
         for place in range(8):
             self.block[TAG_OFFSET + place :: self.length] = octets[place::8]
+        return self.block
 
 
 class Session(threading.Thread):
@@ -156,8 +167,11 @@ class Session(threading.Thread):
         super().__init__(daemon=True)
         self.sock = sock
         self.script = Script()
+        self.prefetch = 0
         self.replies = bytearray()
         self.published = self.confirmed = 0
+        #: Octets that have been dealt with since the last confirms, and that come at once.
+        self.answered = self.burst = 0
 
     def run(self) -> None:
         with self.sock, suppress(OSError):
@@ -169,12 +183,13 @@ class Session(threading.Thread):
     def _converse(self) -> None:
         """Answer frame by frame, all that have come with one send, until the bytes don't matter."""
         received = bytearray()
-        while data := self.sock.recv(1 << 20):
-            received += data
+        for part in self._parts():
+            received += part
             offset = 0
             for kind, channel, begin, end in frames(received):
                 offset = end + 1
                 self._answer(kind, channel, received[begin:end])
+            self.answered += offset
             del received[:offset]
             self._flush()
 
@@ -187,6 +202,10 @@ class Session(threading.Thread):
     def _answer_method(self, sig: Sig, channel: int, payload: bytearray) -> None:
         if sig == OPEN:
             self.script = Script.decode(virtual_host(payload))
+            if SAMPLES[self.script.sample].size > BUFFER:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE_BUFFER)
+        if sig == QOS and self.script.prefetch:
+            [self.prefetch] = struct.unpack_from('>H', payload, 8)
         if sig == GET:
             self.replies += got(SAMPLES[self.script.sample], channel)
         self.replies += reply(sig, channel)
@@ -203,6 +222,8 @@ class Session(threading.Thread):
         if self.published - self.confirmed == self.script.window:
             self.replies += acks(self.confirmed + 1, self.script.window, channel)
             self.confirmed = self.published
+            if self.script.window > 1:
+                self.burst, self.answered = self.answered, 0
 
     def _flush(self) -> None:
         if self.replies:
@@ -210,57 +231,77 @@ class Session(threading.Thread):
             self.replies.clear()
 
     def _serve_consumer(self, channel: int) -> None:
-        if self.script.prefetch:
-            self._deliver_ahead_of_acks(channel)
-        else:
-            threading.Thread(target=self._deliver, args=(channel,), daemon=True).start()
+        # A thread that sends beside one that reads: whoever does both in turn may stand still, as
+        # the client does that cannot send before somebody reads.
+        ahead = threading.Semaphore(2)
+        half = (self.prefetch or self.script.prefetch) // 2
+        deliveries = Deliveries(SAMPLES[self.script.sample], channel, half or self.script.limit)
+        arguments = (deliveries, ahead if half else None)
+        threading.Thread(target=self._deliver, args=arguments, daemon=True).start()
+        if not half:
             self._sink()
+            return
+        try:
+            self._count_acks(half, ahead)
+        finally:
+            # The socket is closed: the other thread finds out when it sends.
+            ahead.release()
 
-    def _wake_for(self, size: int) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    def _parts(self) -> Iterator[memoryview]:
+        """What comes; where there is a size of `burst`, after waits in which about as much comes.
+
+        Over the loopback the sender's CPU does the receiver's work too, for each segment: three
+        times what it costs to hand a small message to the kernel. So the window is kept shut most
+        of the time. What is sent then waits in the sender's kernel, and is carried over many at a
+        time, by this process's CPU.
+        """
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        buffer = memoryview(bytearray(1 << 20))
+        least, most = PAUSES
+        pause = least
+        while poll.poll():
+            if self.burst:
+                time.sleep(pause)
+            total = 0
+            with suppress(BlockingIOError):
+                while total <= self.burst:
+                    count = self.sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                    if not count:
+                        return
+                    total += count
+                    yield buffer[:count]
+            change = 0.9 * self.burst / max(1, total)
+            pause = min(most, max(least, pause * min(2, max(0.5, change))))
 
     def _sink(self) -> None:
-        self._wake_for(LOW_WATER)
-        buffer = bytearray(1 << 20)
-        while self.sock.recv_into(buffer):
+        self.burst = BURST
+        for _ in self._parts():
             pass
 
-    def _deliver(self, channel: int) -> None:
-        deliveries = Deliveries(SAMPLES[self.script.sample], channel, self.script.limit)
-        first = 1
+    def _deliver(self, deliveries: Deliveries, ahead: threading.Semaphore | None) -> None:
         with suppress(OSError):
             while True:
-                deliveries.number(first)
-                self.sock.sendall(deliveries.block)
-                first += deliveries.count
+                if ahead is not None:
+                    ahead.acquire()
+                self.sock.sendall(deliveries.following())
                 if self.script.limit:
                     return
 
-    def _deliver_ahead_of_acks(self, channel: int) -> None:
-        half = self.script.prefetch // 2
-        deliveries = Deliveries(SAMPLES[self.script.sample], channel, half)
-        sent = acked = 0
+    def _count_acks(self, half: int, ahead: threading.Semaphore) -> None:
+        """Let another half of the prefetch go where no more than half is unacknowledged."""
         received = bytearray()
-        self._wake_for(half * ACK_LENGTH)
-        # Polled, then read: a read that waits has taken what there was before and counts it no
-        # more. As more than half are on their way, the half that is waited for comes.
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        while True:
-            while sent - acked <= half:
-                deliveries.number(sent + 1)
-                self.sock.sendall(deliveries.block)
-                sent += half
-            poll.poll()
-            data = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
-            if not data:
-                return
-            received += data
-            whole = len(received) // ACK_LENGTH * ACK_LENGTH
-            if whole:
+        allowed, acked = 2 * half, 0
+        self.burst = half * ACK_LENGTH
+        for part in self._parts():
+            received += part
+            if whole := len(received) // ACK_LENGTH * ACK_LENGTH:
                 place = whole - ACK_LENGTH + ACK_TAG_OFFSET
                 acked = int.from_bytes(received[place : place + 8], 'big')
                 del received[:whole]
+            while allowed - acked <= half:
+                allowed += half
+                ahead.release()
 
 
 def start() -> commands.Connection.Start:
@@ -273,7 +314,7 @@ def virtual_host(payload: bytearray) -> str:
     return payload[5 : 5 + payload[4]].decode()
 
 
-def frames(received: bytearray) -> Any:
+def frames(received: bytearray) -> Iterator[tuple[int, int, int, int]]:
     """Each whole frame: its type, its channel, and where its payload begins and ends."""
     offset = 0
     while len(received) - offset >= FRAME.size:
@@ -288,6 +329,7 @@ def frames(received: bytearray) -> Any:
 def serve() -> None:
     """Serve until the standard input ends, as it does with the process that started this one."""
     with socket.create_server((HOST, 0), backlog=512) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         print(listener.getsockname()[1], flush=True)
         threading.Thread(target=_accept, args=(listener,), daemon=True).start()
         sys.stdin.buffer.read()

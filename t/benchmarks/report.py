@@ -26,6 +26,8 @@ UNITS = {
     'connections': 'KiB',
     'import': 'ms',
 }
+#: Kinds of which the ratio is told; of the others, the figure.
+COMPARED = ('cpu', 'import')
 PEER, BROKER = 'peer', 'broker'
 TITLES = {PEER: 'Against the scripted peer', BROKER: 'Against RabbitMQ'}
 SHORT = ' ✗'
@@ -144,7 +146,7 @@ class Report:
         table = [
             [workload.title, *(self._amount_and_rate(workload, key, where) for key in keys)]
             for workload in self.workloads(where)
-            if workload.goal is None or workload.goal.is_ratio
+            if workload.kind in COMPARED
         ]
         titles = [CONTESTANTS[key].title for key in keys]
         said = 'CPU time of a message in the client, and messages a second of real time.'
@@ -157,9 +159,8 @@ class Report:
         return ', '.join(goals) or NOTHING
 
     def _reached(self, workload: Workload, contestant: str, where: str) -> str:
-        goal = workload.goal
         mark = SHORT if where == PEER and self.falls_short(workload, contestant, where) else ''
-        if goal is not None and not goal.is_ratio:
+        if workload.kind not in COMPARED:
             return self._amount(workload, contestant, where) + mark
         ratio = self.ratio(workload, contestant, where)
         return NOTHING if ratio is None else f'{significant(ratio)}x{mark}'

@@ -133,9 +133,8 @@ def test_reads_what_is_published_and_keeps_quiet(connect: Connect) -> None:
 def test_tags_of_many_octets() -> None:
     deliveries = Deliveries(SAMPLES['Celery'])
     first = (1 << 40) - 2
-    deliveries.number(first)
-    methods = [
-        deliveries.block[begin:end] for kind, _, begin, end in frames(deliveries.block) if kind == 1
-    ]
+    deliveries.last = first - 1
+    block = deliveries.following()
+    methods = [block[begin:end] for kind, _, begin, end in frames(block) if kind == 1]
     tags = [struct.unpack_from('>Q', method, 4 + 6)[0] for method in methods]
     assert tags == list(range(first, first + deliveries.count))

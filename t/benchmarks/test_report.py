@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from t.benchmarks.contestants import CONTESTANTS, Contestant
+from t.benchmarks.contestant import Contestant
+from t.benchmarks.contestants import CONTESTANTS
 from t.benchmarks.measure import per_message, system_calls
 from t.benchmarks.report import BROKER, PEER, Report, significant
 from t.benchmarks.workloads import WORKLOADS, Goal

@@ -20,7 +20,8 @@ from typing import Any
 if __name__ == '__main__':
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from t.benchmarks.contestants import CONTESTANTS, Contestant, Run, Target, UnsupportedError
+from t.benchmarks.contestant import Contestant, Run, Target, UnsupportedError
+from t.benchmarks.contestants import CONTESTANTS
 from t.benchmarks.samples import SAMPLES
 
 #: Runs of a measurement: what disturbs one of them doesn't count.

@@ -73,7 +73,7 @@ def _publish(key: str, title: str, sample: str, goal: float, **more: Any) -> Wor
         title,
         task='publish',
         sample=sample,
-        script=Script(sink=True),
+        script=Script(sink=True, sample=sample),
         goal=Goal(goal),
         **more,
     )
@@ -101,8 +101,8 @@ def _consume(
 
 PURE_PUBLISH, PURE_CONSUME = Goal(1.8), Goal(2.5)
 ACK = {'ack': True}
-#: What the peer sends ahead of acks. (Without a limit Pika never comes back from dispatching.)
-PREFETCH = 2_000
+#: What the peer sends ahead of acks.
+PREFETCH = 10_000
 
 _TABLE = (
     _publish('publish-16', 'publish 16 B', '16 B', 9, pure_goal=PURE_PUBLISH, broker=True),
@@ -176,6 +176,15 @@ _TABLE = (
         broker=True,
     ),
     Workload(
+        'batch-publish-1k',
+        'publish 1 KiB in a batch',
+        task='publish_batch',
+        sample='1 KiB',
+        script=Script(sink=True, sample='1 KiB'),
+        baseline='publish-1k',
+        broker=True,
+    ),
+    Workload(
         'confirm',
         'publish 1 KiB, confirmed one by one',
         task='confirm',
@@ -240,8 +249,16 @@ _TABLE = (
         task='consume',
         arguments=ACK,
         sample='16 B',
-        script=Script(sample='16 B', prefetch=PREFETCH),
+        script=Script(sample='16 B', prefetch=1_000),
         goal=Goal(1.02, 'calls'),
+    ),
+    Workload(
+        'calls-declare',
+        'system calls: passive declare',
+        kind='calls',
+        task='declare',
+        script=Script(),
+        count=2_000,
     ),
     Workload(
         'peak-consume',
@@ -258,7 +275,7 @@ _TABLE = (
         kind='peak',
         task='publish',
         sample='64 MiB',
-        script=Script(sink=True),
+        script=Script(sink=True, sample='64 MiB'),
         goal=Goal(66, 'MiB'),
     ),
     Workload(

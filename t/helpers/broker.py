@@ -34,7 +34,15 @@ from typing import Any
 
 from t.helpers.certificates import CLIENT, Certificates
 from t.helpers.installation import BrokerError, Installation
-from t.helpers.processes import HOST, MARK, Undertaker, accepts, free_ports, speaks_amqp
+from t.helpers.processes import (
+    HOST,
+    MARK,
+    Undertaker,
+    accepts,
+    free_ports,
+    is_stopped,
+    speaks_amqp,
+)
 
 __all__ = ('CLIENT', 'HOST', 'Broker', 'BrokerError')
 
@@ -136,6 +144,8 @@ class Broker(Certificates):
     def suspend(self) -> None:
         """Stop the node where it stands: its sockets stay open and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        # Its threads stop one after the other; until then they may answer.
+        self._await(lambda: is_stopped(self.pid), self._node)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -75,6 +75,12 @@ def processes_of(directory: Path) -> Iterator[int]:
                 yield int(entry.name)
 
 
+def is_stopped(pid: int) -> bool:
+    """True when every thread of the process stands still, by SIGSTOP."""
+    stats = [file.read_bytes() for file in Path(f'/proc/{pid}/task').glob('*/stat')]
+    return all(stat.rpartition(b')')[2].split()[0] == b'T' for stat in stats)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nobody listens on, all different.
 

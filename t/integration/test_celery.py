@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 TASKS = int(os.environ.get('AMQP_TEST_CELERY_TASKS', '150'))
 #: Seconds that a worker may take to start or to stop, with all the machine's cores busy.
 PATIENCE = 30
-POOLS = ['prefork', 'threads', 'solo']
+POOLS = ['prefork', 'threads', 'solo', 'gevent', 'eventlet']
 
 
 class Worker:
@@ -162,7 +162,7 @@ def fetch(results):
 
 @pytest.mark.parametrize(
     ('pool', 'way'),
-    [('prefork', 'restart'), ('threads', 'kill'), ('solo', 'restart')],
+    [('prefork', 'restart'), ('threads', 'kill'), ('solo', 'restart'), ('gevent', 'kill')],
 )
 @pytest.mark.timeout(60 + TASKS / 5)
 def test_no_task_is_lost_when_the_broker_goes_away(
@@ -230,6 +230,8 @@ def test_results_groups_and_failures(site, pool):
 def test_remote_control(site, pool):
     worker = site.start_worker(pool)
     control, execute = site.app.control, site.task('execute')
+    # A worker over greenlets may be ready before it listens: who asks too early is not heard.
+    until(lambda: control.ping([worker.name], timeout=1, limit=1), PATIENCE)
     assert control.ping([worker.name], timeout=5, limit=1) == [{worker.name: {'ok': 'pong'}}]
     inspect = control.inspect([worker.name], timeout=5, limit=1)
     broker = inspect.stats()[worker.name]['broker']

@@ -367,6 +367,7 @@ def test_ensure_retries_channel_errors_on_the_same_channel(broker, connection):
 # -- losing the connection
 
 
+@pytest.mark.slow
 def test_producers_and_consumers_survive_a_restart(private_broker):
     broker = private_broker
     queue = temporary_queue(durable=True, expires=None)

@@ -254,6 +254,7 @@ def test_a_publish_that_the_broker_does_not_read(node: Broker, link: Connect) ->
         channel.basic_publish(amqp.Message('x'), 'amq.fanout')
 
 
+@pytest.mark.slow
 def test_ticking_alone_keeps_a_connection(
     connect: Connect, channel: amqp.Channel, queue: str
 ) -> None:

@@ -445,6 +445,25 @@ def test_half_a_frame_is_held_but_no_sign_of_more(stream):
     assert not stream.transport.data_is_waiting()
 
 
+def test_what_lies_unread_is_news_once(stream):
+    """A peer that has been silent since must not pass for alive for ever."""
+    transport = stream.transport
+    assert not transport.has_news()
+    for octets in (b'\x08', encode(8, 0, b'')):
+        stream.peer.sendall(octets)
+        assert transport.has_news()
+        assert not transport.has_news()
+    stream.peer.close()
+    transport.close()
+    assert not transport.has_news()
+
+
+def test_a_peer_that_may_have_no_room_to_send_is_not_silent(stream):
+    stream.peer.sendall(bytes(5000))
+    for _ in range(3):
+        assert stream.transport.has_news()
+
+
 def tcp_pair():
     with socket.create_server(('127.0.0.1', 0)) as listening:
         ours = socket.create_connection(listening.getsockname(), timeout=SOON)

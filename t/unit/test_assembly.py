@@ -192,7 +192,9 @@ NOT_IN_DUE_FORM = {
     'a header of another class': frame(1, 3, METHOD) + frame(2, 3, header(0, class_id=90)),
     'a header with a weight': frame(1, 3, METHOD) + frame(2, 3, header(0, weight=1)),
     'a header without flags': frame(1, 3, METHOD) + frame(2, 3, header(0, b'')) + delivery(),
-    'a header with half its flags': frame(1, 3, METHOD) + frame(2, 3, header(0, b'\0')) + delivery(),
+    'a header with half its flags': frame(1, 3, METHOD)
+    + frame(2, 3, header(0, b'\0'))
+    + delivery(),
     'malformed properties': frame(1, 3, METHOD) + frame(2, 3, header(0, b'\x80\x00\x09a')),
     'an unheard-of body': frame(1, 3, METHOD) + frame(2, 3, header(2**64 - 1)) + frame(3, 3, BODY),
     'a wrong end of the method': frame(1, 3, METHOD, 1) + frame(2, 3, header(0)),

@@ -581,9 +581,7 @@ def test_events_keep_their_order(connection, reader, wire, seen):
     channel = connection.channel(1)
     channel.events['basic_return'].add(lambda *args: seen.append('return'))
     channel.basic_consume('q', 'other', on_cancel=lambda tag: seen.append(f'cancel {tag}'))
-    returned = b''.join(
-        content(1, commands.Basic.Return(312, 'NO_ROUTE', '', 'key'), b'body')
-    )
+    returned = b''.join(content(1, commands.Basic.Return(312, 'NO_ROUTE', '', 'key'), b'body'))
     cancel = marshal(1, commands.Basic.Cancel('other', True))
     wire.send_raw(
         delivery(1, body=b'1') + returned + delivery(1, body=b'2') + cancel + delivery(1, body=b'3')

@@ -30,6 +30,8 @@ LAYERS = {
         'assembly',
         'consumers',
         'negotiation',
+        'urls',
+        'queue_arguments',
     },
     3: {
         'method_framing',
@@ -41,10 +43,11 @@ LAYERS = {
         'events',
         'thread_roles',
         'confirm_mode',
+        'heartbeat_thread',
         'channel_registry',
     },
     4: {'abstract_channel', 'frame_reader', 'reopenable_channel', 'single_use_connection'},
-    5: {'channel', 'connection', 'handshake'},
+    5: {'channel', 'connecting', 'connection', 'handshake', 'worker_pool'},
     6: {'__init__'},
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
@@ -67,6 +70,7 @@ SAME_LAYER = {
     ('consumers', 'states'),
     ('events', 'thread_roles'),
     ('connection', 'channel'),
+    ('connecting', 'connection'),
     ('reopenable_channel', 'abstract_channel'),
     ('single_use_connection', 'abstract_channel'),
     ('single_use_connection', 'frame_reader'),

@@ -15,6 +15,7 @@ from amqp import platform
         ('5.4.0-42-generic', (5, 4, 0)),
         ('2.6.32.1-rc1', (2, 6, 32)),
         ('6.1+', (6, 1)),
+        ('6.1+5.2', (6, 1)),
         ('4.19.76-linuxkit', (4, 19, 76)),
         ('5', (5,)),
         ('', (0,)),
@@ -67,8 +68,9 @@ def test_linux():
 @pytest.mark.parametrize(('name', 'has'), [('win32', False), ('linux', True)])
 def test_import_on_another_platform(name, has):
     code = (
-        'import sys, platform; from importlib.util import spec_from_file_location as at, '
-        f'module_from_spec as new; sys.platform = {name!r}; platform.release = lambda: "5.4.0"; '
+        'import os, sys, types; from importlib.util import spec_from_file_location as at, '
+        f'module_from_spec as new; sys.platform = {name!r}; '
+        'os.uname = lambda: types.SimpleNamespace(release="5.4.0"); '
         f'spec = at("p", {platform.__file__!r}); p = new(spec); spec.loader.exec_module(p); '
         'print(p.HAS_TCP_USER_TIMEOUT, hasattr(p, "TCP_USER_TIMEOUT"), p.LINUX_VERSION)'
     )

@@ -145,7 +145,7 @@ def test_a_large_frame_is_received_straight_into_memory_of_its_own(kind):
     feed.give(100)
     assert feed.frames_there() == []
     assert feed.buffer
-    assert feed.buffer.is_amid_frame()
+    assert feed.buffer.awaited is not None
     assert not feed.buffer.reads_ahead()
     assert feed.give(size) == size + 7 - 100
     assert feed.frames_there() == []
@@ -153,7 +153,7 @@ def test_a_large_frame_is_received_straight_into_memory_of_its_own(kind):
     feed.give(9)
     assert feed.frames_there() == [(kind, 1, b'z' * size), (8, 0, b'')]
     assert not feed.buffer
-    assert not feed.buffer.is_amid_frame()
+    assert feed.buffer.awaited is None
 
 
 @pytest.mark.parametrize('size', [CAPACITY - 7, CAPACITY, 2 * CAPACITY])

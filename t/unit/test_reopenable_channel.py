@@ -128,6 +128,19 @@ def test_closed_by_the_broker_while_nobody_waits(connection, channel, wire, by):
             connection.drain_events(timeout=0)
 
 
+def test_one_that_does_not_reopen(channel, wire):
+    channel.reopens = False
+    closed_unasked(channel, wire)
+    with pytest.raises(amqp.NotFound):
+        channel.open()
+    for use in (channel.open, channel.tx_select, lambda: channel.basic_publish(amqp.Message(b''))):
+        with pytest.raises(amqp.RecoverableChannelError, match='not to be opened again'):
+            use()
+    assert len(wire.seen(commands.Channel.Open)) == 1
+    channel.close()
+    assert channel.connection is None
+
+
 def test_what_it_had_is_gone_then(channel, wire):
     channel.basic_consume('q', 'tag', callback=print, on_cancel=print, no_ack=True)
     channel.confirm_select()

@@ -138,6 +138,13 @@ def test_login_method(login_method, cls):
     assert not getattr(mechanism, 'fail_soft', False)
 
 
+def test_several_login_methods_keep_their_order():
+    external, plain = chosen(login_method=('EXTERNAL', 'PLAIN'))
+    assert (type(external), type(plain)) == (EXTERNAL, PLAIN)
+    with pytest.raises(ValueError, match="'MAGIC' is not one of"):
+        chosen(login_method=['PLAIN', 'MAGIC'])
+
+
 def test_login_response_is_sent_as_it_is():
     [mechanism] = chosen(login_method='PLAIN', login_response=b'response')
     assert mechanism.mechanism == b'PLAIN'

@@ -28,6 +28,7 @@ ARGUMENTS = {
     'basic_recover': (True,),
     'basic_recover_async': (True,),
     'basic_reject': (1, True),
+    'batch': (),
     'blocking_read': (0,),
     'close': (),
     'collect': (),

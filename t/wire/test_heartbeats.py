@@ -82,9 +82,14 @@ def test_ticking_alone_survives_while_data_waits_unread(peer, connect):
     assert len(peer.wire().seen(Heartbeat, 3)) >= 3
 
 
-def test_tick_notices_a_silent_peer(peer, connect):
+@pytest.mark.parametrize('unread', [False, True], ids=['all read', 'a delivery unread'])
+def test_tick_notices_a_silent_peer(peer, connect, unread):
     peer.serve(handshake={'heartbeat': 1}, heartbeats=False)
     connection = connect(heartbeat=1)
+    if unread:
+        connection.channel()
+        peer.wire().send_raw(delivery(1, delivery_tag=1, body=b'x'))
+        readable(connection)
 
     def tick():
         pace = threading.Event()

@@ -1,0 +1,36 @@
+# C types for abstract_transport.py, and no logic.
+from .read_buffer cimport ReadBuffer
+
+
+cdef class _AbstractTransport:
+    cdef dict __dict__
+    cdef object __weakref__
+    cdef public object host
+    cdef public object port
+    cdef public object connect_timeout
+    cdef public object read_timeout
+    cdef public object write_timeout
+    cdef public object socket_settings
+    cdef public bint _raise_on_initial_eintr
+    cdef public bint watched
+    cdef public object sock
+    cdef public bint connected
+    cdef public object bytes_recv
+    cdef public object bytes_sent
+    cdef public double received_at
+    cdef public double sent_at
+    cdef public object stall_timeout
+    cdef public bint read_torn
+    cdef public bint write_torn
+    cdef public object _ambient_timeout
+    cdef public ReadBuffer _read_buffer
+    cdef public Py_ssize_t _borrowed
+    cdef public bint is_drained
+    cdef public object _seen
+    cdef public object _write_lock
+    cdef public bytearray _batch
+    cdef public Py_ssize_t _batch_depth
+    cdef public object _close_lock
+    cdef public Py_ssize_t _waiting
+    cdef public bint _closed
+    cdef public Py_ssize_t _fork_generation
