@@ -428,7 +428,8 @@ class _AbstractTransport:
 
     def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
         if self._batch:
-            self.flush(deadline)
+            with suppress(TimeoutError):
+                self.flush(deadline)
         if self._read_buffer.is_large():
             soon = deadline.no_later_than(time.monotonic() + IDLE_AFTER)
             try:
@@ -559,15 +560,14 @@ class _AbstractTransport:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
             raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
-        if self._batch_depth:
-            size = sum(map(len, parts))
-            if self._batch and len(self._batch) + size > BATCH_LIMIT:
-                self._send_batch(deadline)
-            if size <= BATCH_LIMIT:
-                for part in parts:
-                    self._batch += part
-                return
-        self._send_all(parts, deadline)
+        size = sum(map(len, parts)) if self._batch_depth else inf
+        if self._batch and len(self._batch) + size > BATCH_LIMIT:
+            self._send_batch(deadline)
+        if size > BATCH_LIMIT:
+            self._send_all(parts, deadline)
+            return
+        for part in parts:
+            self._batch += part
 
     def _write_deadline(self) -> Deadline:
         return Deadline(self.patience(self.write_timeout), time.monotonic())
@@ -587,7 +587,11 @@ class _AbstractTransport:
             self.flush()
 
     def flush(self, deadline: Deadline | None = None) -> None:
-        """Send what has been put off. Raises what `write_all` does; a timeout loses nothing."""
+        """Send what has been put off.
+
+        Raises what `write_all` does. What the peer doesn't take in time stays
+        put off, and goes out before all that is written later.
+        """
         if not self._batch:
             return
         if deadline is None:
@@ -599,9 +603,28 @@ class _AbstractTransport:
             self._write_lock.release()
 
     def _send_batch(self, deadline: Deadline | None) -> None:
-        if self._batch:
-            self._send_all([bytes(self._batch)], deadline)
-            self._batch.clear()
+        while self._batch:
+            sock = self._usable_socket()
+            in_doubt = True
+            try:
+                with memoryview(self._batch) as octets:
+                    count = self._send(sock, [octets])
+                if count > 0:
+                    del self._batch[:count]
+                    self.bytes_sent += count
+                    self.sent_at = time.monotonic()
+                    continue
+                in_doubt = False
+            except InterruptedError:
+                continue
+            except TimeoutError as exc:
+                raise _lost(exc) from exc
+            except BaseException:
+                self.write_torn = self.write_torn or in_doubt
+                raise
+            if deadline is None:
+                deadline = self._write_deadline()
+            self._wait_to_send(count, deadline)
 
     def _acquire_write_lock(self, deadline: Deadline) -> None:
         lock = self._write_lock
