@@ -1,7 +1,7 @@
 """Cutting the byte stream into frames (specification 4.2.3).
 
 The buffer knows no socket. It says where the next bytes belong (`space`), is
-told how many came (`received`), and hands out the frames that are whole. It
+told how many came (``received``), and hands out the frames that are whole. It
 keeps whatever it was given, so a read may stop at any byte and go on later.
 """
 
@@ -94,8 +94,8 @@ class ReadBuffer:
     def next_frame(self) -> tuple[int, int, Payload] | None:
         """The next whole frame as (type, channel, payload), if there is one.
 
-        The payload of one that went into one of ``bodies`` is its `room`
-        there. Raises `FrameError` for what can be no frame.
+        The payload of one that went into one of ``bodies`` is a room
+        of that. Raises `FrameError` for what can be no frame.
         """
         if self.awaited is not None:
             return self._finish_awaited(self.awaited)

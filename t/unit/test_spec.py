@@ -200,9 +200,11 @@ def test_what_is_named_as_support_exists(name):
     for part in path[1:]:
         found = getattr(found, part)
     for keyword in filter(None, re.split('[=, ]+', match['keywords'] or '')):
+        if path == ['Message']:  # an extension type where compiled, which has no signature
+            assert found(**{keyword: None}).properties == {keyword: None}
+            continue
         parameters = inspect.signature(found).parameters
-        open_ended = inspect.Parameter.VAR_KEYWORD in {each.kind for each in parameters.values()}
-        assert keyword in parameters or (open_ended and path == ['Message'])
+        assert keyword in parameters
 
 
 def test_every_method_says_who_supports_it(table):
