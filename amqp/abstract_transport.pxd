@@ -34,3 +34,11 @@ cdef class _AbstractTransport:
     cdef public Py_ssize_t _waiting
     cdef public bint _closed
     cdef public Py_ssize_t _fork_generation
+
+    cpdef bint holds_data(self) except -1
+    cpdef bint write_at_once(self, list parts) except -1
+    cdef _put(self, list parts, object deadline)
+    cdef _send_all(self, list parts, object deadline)
+    cpdef _usable_socket(self)
+    cdef _adopt_timeout(self, object sock)
+    cpdef _send(self, object sock, list parts)

@@ -69,7 +69,7 @@ class Message(GenericContent):
         frame_args: bytes | None = None,
         **properties: Any,
     ) -> None:
-        super().__init__(frame_method, frame_args, **properties)
+        self._begin(frame_method, frame_args, properties)
         self._body: Any = body
         # Whether the body is to become a str, if it can.
         self._is_text = False

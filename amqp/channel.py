@@ -155,7 +155,7 @@ class Channel(ReopenableChannel):
 
     def _send(
         self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
-    ) -> Confirmation[basic_return_t] | None:
+    ) -> Confirmation | None:
         if sig != spec.Basic.Publish:
             super()._send(sig, payload, content, timeout)
             if sig == spec.Confirm.Select:
@@ -588,7 +588,7 @@ class Channel(ReopenableChannel):
         timeout: float | None = None,
         confirm_timeout: float | None = None,
         argsig: str = PUBLISH_FORMAT,
-    ) -> Confirmation[basic_return_t] | None:
+    ) -> Confirmation | None:
         """Publish a message. Thread-safe.
 
         :param mandatory: have it returned if no queue takes it: to the
@@ -629,26 +629,26 @@ class Channel(ReopenableChannel):
 
     def _publish_at_once(
         self, msg: Message, exchange: str, routing_key: str, flags: int
-    ) -> Confirmation[basic_return_t] | Literal[False] | None:
+    ) -> Confirmation | Literal[False] | None:
         """Publish the short way; False where something has to be seen to before."""
         connection = self.connection
-        outbound = None if connection is None else connection._short_way()
-        if outbound is None or connection._blocked_reason is not None:
+        if connection is None or connection._frame_writer is not connection._own_writer:
             return False
-        confirm_mode = self._confirm_mode
+        outbound, confirm_mode = connection._outbound, self._confirm_mode
+        if outbound is None:
+            return False
         try:
             with self._send_lock:
                 if self._state.state is not OPEN or self._unreported is not None or not self.active:
                     return False
-                args = (self.channel_id, msg, exchange, routing_key, flags)
-                if not confirm_mode.is_on() and not confirm_mode.is_awaited():
-                    return None if self._send_at_once(connection, outbound.publish, args) else False
+                if not confirm_mode.is_used():
+                    sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
+                    return None if sent else False
                 if flags:
                     return False  # what may be returned is noted down more closely
-                confirmation = confirm_mode.number()
-                sent = False
+                sent, confirmation = False, confirm_mode.number()
                 try:
-                    sent = self._send_at_once(connection, outbound.publish, args)
+                    sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
                 finally:
                     if not sent:
                         confirm_mode.withdraw(confirmation)
@@ -659,32 +659,23 @@ class Channel(ReopenableChannel):
     def _settle_at_once(self, sig: MethodSig, delivery_tag: int, flags: int) -> bool:
         """Ack, nack or reject the short way; False where something has to be seen to before."""
         connection = self.connection
-        outbound = None if connection is None else connection._short_way()
+        if connection is None or connection._frame_writer is not connection._own_writer:
+            return False
+        outbound = connection._outbound
         if outbound is None:
             return False
         try:
             with self._send_lock:
                 if self._state.state is not OPEN or self._unreported is not None:
                     return False
-                args = (self.channel_id, sig, delivery_tag, flags)
-                return self._send_at_once(connection, outbound.settle, args)
+                sent: bool = outbound.settle(self.channel_id, sig, delivery_tag, flags)
+                return sent
         except _WriteFailed as exc:
             raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
 
-    @staticmethod
-    def _send_at_once(connection: Any, send: Callable[..., bool], args: tuple[Any, ...]) -> bool:
-        """Send by *send*, under ``_send_lock``; False: nothing was sent."""
-        transport = connection._transport
-        before = connection.bytes_sent
-        try:
-            return send(*args)
-        except BaseException as exc:  # noqa: BLE001 - none is swallowed
-            connection._interrupted(exc, before)
-            raise connection._write_error(transport, exc)  # noqa: B904 - it is or has the cause
-
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline
-    ) -> Confirmation[basic_return_t] | None:
+    ) -> Confirmation | None:
         remaining = deadline.remaining(time.monotonic())
         lock = self._send_lock
         outer = lock._is_owned()
@@ -720,10 +711,14 @@ class Channel(ReopenableChannel):
         """
         if not self._confirm_mode.is_on():
             self.confirm_select()
-        with self._confirm_mode.awaiting():
+        confirm_mode = self._confirm_mode
+        confirm_mode.begin_awaiting()
+        try:
             confirmation = self._basic_publish(
                 msg, exchange, routing_key, mandatory, immediate, timeout, argsig=argsig
             )
+        finally:
+            confirm_mode.end_awaiting()
         assert confirmation is not None
         self._wait_for_confirm(confirmation, confirm_timeout)
         if confirmation.error is not None:
@@ -741,9 +736,7 @@ class Channel(ReopenableChannel):
                 delivery_tag=confirmation.delivery_tag,
             )
 
-    def _wait_for_confirm(
-        self, confirmation: Confirmation[basic_return_t], timeout: float | None
-    ) -> None:
+    def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
         if confirmation.settled():
             return
         connection = self._usable_connection()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from .confirms import Confirmation, PublisherConfirms
@@ -26,7 +24,7 @@ class ConfirmMode:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._confirms: PublisherConfirms[basic_return_t] | None = None
+        self._confirms: PublisherConfirms | None = None
         # Threads that publish and will wait for the confirm.
         self._awaiting: set[int] = set()
 
@@ -46,28 +44,24 @@ class ConfirmMode:
             failed = [] if confirms is None else confirms.fail(error)
         return any(confirmation.awaited for confirmation in failed)
 
-    @contextmanager
-    def awaiting(self) -> Iterator[None]:
-        """What this thread publishes within the block has a confirm that it will wait for."""
-        me = threading.get_ident()
-        self._awaiting.add(me)
-        try:
-            yield
-        finally:
-            self._awaiting.discard(me)
+    def is_used(self) -> bool:
+        """Whether what is published is to be numbered."""
+        return self._confirms is not None or bool(self._awaiting)
 
-    def is_awaited(self) -> bool:
-        """Whether this thread will wait for the confirm of what it publishes now."""
-        return threading.get_ident() in self._awaiting
+    def begin_awaiting(self) -> None:
+        """This thread will wait for the confirms of what it publishes from now on."""
+        self._awaiting.add(threading.get_ident())
 
-    def number(
-        self, payload: bytes = b'\0', content: Any = None
-    ) -> Confirmation[basic_return_t] | None:
+    def end_awaiting(self) -> None:
+        """It won't any longer."""
+        self._awaiting.discard(threading.get_ident())
+
+    def number(self, payload: bytes = b'\0', content: Any = None) -> Confirmation | None:
         """Number the message that is about to be sent; None outside of confirm mode.
 
         :param payload: the encoded arguments of basic.publish.
         """
-        awaited = self.is_awaited()
+        awaited = threading.get_ident() in self._awaiting
         likeness = None
         if payload[-1]:  # mandatory or immediate: it may be returned
             _, exchange, routing_key, *_ = loads('Bssbb', payload, 0)[0]
@@ -81,7 +75,7 @@ class ConfirmMode:
             )
         return None
 
-    def withdraw(self, confirmation: Confirmation[basic_return_t] | None) -> None:
+    def withdraw(self, confirmation: Confirmation | None) -> None:
         """Take the last number back: not an octet of its message was sent."""
         with self._lock:
             if confirmation is not None and self._confirms is not None:
@@ -98,7 +92,7 @@ class ConfirmMode:
 
     def settle(
         self, delivery_tag: int, multiple: bool, acknowledged: bool
-    ) -> list[Confirmation[basic_return_t]] | None:
+    ) -> list[Confirmation] | None:
         """Note an ack or nack: the messages it was about; None outside of confirm mode."""
         with self._lock:
             confirms = self._confirms

@@ -416,15 +416,15 @@ class Connection(SingleUseConnection):
                 socket_settings=self.socket_settings,
             )
             self.on_inbound_frame = self.frame_handler_cls(self, self.on_inbound_method)
-            writer = self.frame_writer_cls(self, self._transport)
-            self._outbound = getattr(writer, '__self__', None)
-            self._own_writer = writer if isinstance(self._outbound, Outbound) else None
-            self.frame_writer = writer
+            self.frame_writer = writer = self.frame_writer_cls(self, self._transport)
             self._reader.attach(self._transport, self._is_direct())
             self._transport.stall_timeout = self.rpc_timeout
             self._transport.addresses = self._addresses
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
+            outbound = getattr(writer, '__self__', None)
+            if isinstance(outbound, Outbound):
+                self._own_writer, self._outbound = writer, outbound
             if self.heartbeat_thread:
                 self.start_heartbeat_thread()
         except BaseException as exc:
@@ -529,11 +529,14 @@ class Connection(SingleUseConnection):
 
     def _drain_one(self, timeout: float | None) -> None:
         transport = self._usable_transport()
-        self._events.note_drainer(timeout == 0)
+        polls = timeout == 0
+        self._events.note_drainer(polls)
         if timeout is None:
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
         while not self._events.run_next() and not self._events.raise_next():
+            if self._reader.wait_for_more(deadline) and self._reader.deliver_next(polls):
+                return
             if self._reader.advance(self._events.pending, deadline):
                 if not self._events.run_next():
                     self._events.raise_next()
@@ -649,14 +652,6 @@ class Connection(SingleUseConnection):
             return failed
         return self._fail(exc)
 
-    def _short_way(self) -> Outbound | None:
-        """What sends without a detour, unless nobody may or something else is set to do it."""
-        if self._frame_writer is not self._own_writer or self._cause is not None:
-            return None
-        if self._state.state is not ConnectionState.OPEN or self._forked():
-            return None
-        return self._outbound
-
     def _put_frame(self, timeout: float | None, *frame: Any) -> None:
         if timeout is None or not self._timed_writer:
             self.frame_writer(*frame)
@@ -676,7 +671,7 @@ class Connection(SingleUseConnection):
                 self._reader.look(LOOK_LIMIT)
                 self._reader.leave_nothing_unseen()
             self._next_look = now + LOOK_INTERVAL
-            if self._outbound is not None:
+            if self._outbound is not None and self._blocked_reason is None:
                 self._outbound.next_look = self._next_look
             self._check_usable()
         if self._blocked_reason is not None or not channel.active:
@@ -701,6 +696,8 @@ class Connection(SingleUseConnection):
 
     def _on_blocked(self, reason: str) -> None:
         self._blocked_reason = reason
+        if self._outbound is not None:
+            self._outbound.next_look = 0.0
         if self.on_blocked is not None:
             self._events.add(self, self.on_blocked, reason)
 
@@ -868,6 +865,7 @@ class Connection(SingleUseConnection):
             if self._state.state is not ConnectionState.OPEN:
                 return False
             self._state.advance(ConnectionEvent.SEND_CLOSE)
+            self._outbound = None
             return True
 
     def _prepare(self, sig: MethodSig) -> None:

@@ -13,3 +13,5 @@ cdef class GenericContent:
     cdef public unsigned long long body_size
     cdef public unsigned long long body_received
     cdef public bint header_received
+
+    cdef _begin(self, object frame_method, object frame_args, dict properties)

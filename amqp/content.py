@@ -56,10 +56,18 @@ class GenericContent:
         frame_args: bytes | None = None,
         **props: Any,
     ) -> None:
+        self._begin(frame_method, frame_args, props)
+
+    def _begin(
+        self,
+        frame_method: tuple[int, int] | None,
+        frame_args: bytes | None,
+        properties: dict[str, Any],
+    ) -> None:
         #: The method that this content belongs to, and its payload.
         self.frame_method = frame_method
         self.frame_args = frame_args
-        self._properties: dict[str, Any] | None = props
+        self._properties: dict[str, Any] | None = properties
         # The properties as they came, until they are decoded.
         self._octets: bytes | None = None
         self._body_buffer: BodyBuffer | None = None

@@ -196,6 +196,26 @@ class FrameReader:
             self._events.raise_next()
         return True
 
+    def wait_for_more(self, deadline: Deadline) -> bool:
+        """Have something come, for `deliver_next`; False where that isn't the way.
+
+        Raises ``socket.timeout`` at the deadline.
+        """
+        if not self._is_direct or self._role.is_mine():
+            return False
+        try:
+            if not self._role.try_take() or self._events.pending():
+                return False
+            buffer, connection = self._buffer, self._connection()
+            if buffer is None or buffer.has_frame():
+                return False
+            self._fill(connection, connection._usable_transport(), deadline)
+            return True
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._failure(exc)  # noqa: B904 - it is or has the cause
+        finally:
+            self._step_down()
+
     def _next_delivery(self, buffer: ReadBuffer, inbound: Inbound) -> Message | None:
         """The next delivery, from the buffer or from what the kernel has."""
         if inbound.awaited:

@@ -1,6 +1,8 @@
 # C types for method_framing.py, and no logic.
+from .abstract_transport cimport _AbstractTransport
 from .basic_message cimport Message
 from .outgoing cimport encode_publish, encode_settlement
+from .utils cimport fork_generation
 
 
 cdef class Inbound:
@@ -14,6 +16,8 @@ cdef class Inbound:
 cdef class Outbound:
     cdef object _connection
     cdef object _transport
+    cdef _AbstractTransport _stream
+    cdef Py_ssize_t _fork_generation
     cdef public double next_look
 
     cpdef bint publish(
@@ -27,3 +31,4 @@ cdef class Outbound:
     cpdef bint settle(
         self, unsigned int channel_id, tuple method_sig, object delivery_tag, unsigned int flags
     ) except -1
+    cdef bint _write_at_once(self, list parts) except -1

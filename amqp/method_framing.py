@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .abstract_transport import _AbstractTransport
 from .basic_message import Message
 from .body_buffer import BodyBuffer
 from .deadline import Deadline
@@ -28,9 +29,7 @@ from .spec import (
     METHODS,
     Basic,
 )
-
-if TYPE_CHECKING:
-    from .transport import _AbstractTransport
+from .utils import fork_generation
 
 __all__ = ('frame_handler', 'frame_writer')
 
@@ -171,12 +170,16 @@ def frame_writer(connection: Any, transport: _AbstractTransport) -> FrameWriter:
 class Outbound:
     """Writes the frames of *connection*. Thread-safe."""
 
-    __slots__ = ('_connection', '_transport', 'next_look')
+    __slots__ = ('_connection', '_fork_generation', '_stream', '_transport', 'next_look')
 
-    def __init__(self, connection: Any, transport: _AbstractTransport) -> None:
+    def __init__(self, connection: Any, transport: Any) -> None:
         self._connection = connection
         self._transport = transport
-        #: When the kernel is to be asked again before a publish, in monotonic seconds.
+        # For the short ways; None where somebody has brought a transport of his own.
+        self._stream = transport if isinstance(transport, _AbstractTransport) else None
+        self._fork_generation = fork_generation()
+        #: Until when a publish may go out without a look at what the broker
+        #: has said, in monotonic seconds.
         self.next_look = 0.0
 
     def write_frame(
@@ -211,18 +214,29 @@ class Outbound:
         self, channel_id: int, message: Message, exchange: Any, routing_key: Any, flags: int
     ) -> bool:
         """Send basic.publish, if nothing is to be looked at before. False: nothing was sent."""
-        transport = self._transport
-        if transport.holds_data() or time.monotonic() >= self.next_look:
+        stream = self._stream
+        if stream is None or stream.holds_data() or time.monotonic() >= self.next_look:
             return False
         parts = encode_publish(
             channel_id, message, exchange, routing_key, flags, self._connection.frame_max
         )
-        return parts is not None and transport.write_at_once(parts)
+        return parts is not None and self._write_at_once(parts)
 
     def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
         """Send basic.ack, nack or reject. False: nothing was sent."""
         frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
-        return frame is not None and self._transport.write_at_once([frame])
+        return frame is not None and self._write_at_once([frame])
+
+    def _write_at_once(self, parts: list[Any]) -> bool:
+        stream = self._stream
+        if stream is None or self._fork_generation != fork_generation():
+            return False
+        before = stream.bytes_sent
+        try:
+            return stream.write_at_once(parts)
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            self._connection._interrupted(exc, before)
+            raise self._connection._write_error(stream, exc)  # noqa: B904 - it is or has the cause
 
 
 def _method_parts(

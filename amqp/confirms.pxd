@@ -1,0 +1,19 @@
+# C types for confirms.py, and no logic.
+cimport cython
+
+
+cdef class Confirmation:
+    cdef public object acknowledged
+    cdef public bint awaited
+    cdef public object delivery_tag
+    cdef public object error
+    cdef public object likeness
+    cdef public object returned
+
+    cpdef bint settled(self)
+
+
+cdef class PublisherConfirms:
+    cdef dict _outstanding
+    cdef object _unlike
+    cdef public object last_tag
