@@ -11,7 +11,6 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
 
 from . import spec
 from .abstract_channel import MethodSig, _WriteFailed
@@ -34,6 +33,14 @@ from .reopenable_channel import ReopenableChannel
 from .states import ChannelState
 from .utils import bytes_to_str, get_logger
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Literal
+
+    Table = dict[str, Any]
+    ConsumerCallback = Callable[[Message], Any]
+    CancelCallback = Callable[[str], Any]
+
 __all__ = ('Channel',)
 
 REJECTED_MESSAGE_WITHOUT_CALLBACK = (
@@ -45,10 +52,6 @@ PUBLISH_FORMAT = 'Bssbb'
 SETTLE_FORMAT = 'Lb'
 
 OPEN = ChannelState.OPEN
-
-Table = dict[str, Any]
-ConsumerCallback = Callable[[Message], Any]
-CancelCallback = Callable[[str], Any]
 
 
 class Channel(ReopenableChannel):
@@ -155,7 +158,7 @@ class Channel(ReopenableChannel):
 
     def _send(
         self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
-    ) -> Confirmation[basic_return_t] | None:
+    ) -> Confirmation | None:
         if sig != spec.Basic.Publish:
             super()._send(sig, payload, content, timeout)
             if sig == spec.Confirm.Select:
@@ -588,7 +591,7 @@ class Channel(ReopenableChannel):
         timeout: float | None = None,
         confirm_timeout: float | None = None,
         argsig: str = PUBLISH_FORMAT,
-    ) -> Confirmation[basic_return_t] | None:
+    ) -> Confirmation | None:
         """Publish a message. Thread-safe.
 
         :param mandatory: have it returned if no queue takes it: to the
@@ -629,7 +632,7 @@ class Channel(ReopenableChannel):
 
     def _publish_at_once(
         self, msg: Message, exchange: str, routing_key: str, flags: int
-    ) -> Confirmation[basic_return_t] | Literal[False] | None:
+    ) -> Confirmation | Literal[False] | None:
         """Publish the short way; False where something has to be seen to before."""
         connection = self.connection
         outbound = None if connection is None else connection._short_way()
@@ -684,7 +687,7 @@ class Channel(ReopenableChannel):
 
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline
-    ) -> Confirmation[basic_return_t] | None:
+    ) -> Confirmation | None:
         remaining = deadline.remaining(time.monotonic())
         lock = self._send_lock
         outer = lock._is_owned()
@@ -741,9 +744,7 @@ class Channel(ReopenableChannel):
                 delivery_tag=confirmation.delivery_tag,
             )
 
-    def _wait_for_confirm(
-        self, confirmation: Confirmation[basic_return_t], timeout: float | None
-    ) -> None:
+    def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
         if confirmation.settled():
             return
         connection = self._usable_connection()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from .confirms import Confirmation, PublisherConfirms
 from .exceptions import RecoverableChannelError
 from .protocol import basic_return_t
 from .serialization import loads
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('ConfirmMode',)
 
@@ -26,7 +29,7 @@ class ConfirmMode:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._confirms: PublisherConfirms[basic_return_t] | None = None
+        self._confirms: PublisherConfirms | None = None
         # Threads that publish and will wait for the confirm.
         self._awaiting: set[int] = set()
 
@@ -60,9 +63,7 @@ class ConfirmMode:
         """Whether this thread will wait for the confirm of what it publishes now."""
         return threading.get_ident() in self._awaiting
 
-    def number(
-        self, payload: bytes = b'\0', content: Any = None
-    ) -> Confirmation[basic_return_t] | None:
+    def number(self, payload: bytes = b'\0', content: Any = None) -> Confirmation | None:
         """Number the message that is about to be sent; None outside of confirm mode.
 
         :param payload: the encoded arguments of basic.publish.
@@ -81,7 +82,7 @@ class ConfirmMode:
             )
         return None
 
-    def withdraw(self, confirmation: Confirmation[basic_return_t] | None) -> None:
+    def withdraw(self, confirmation: Confirmation | None) -> None:
         """Take the last number back: not an octet of its message was sent."""
         with self._lock:
             if confirmation is not None and self._confirms is not None:
@@ -98,7 +99,7 @@ class ConfirmMode:
 
     def settle(
         self, delivery_tag: int, multiple: bool, acknowledged: bool
-    ) -> list[Confirmation[basic_return_t]] | None:
+    ) -> list[Confirmation] | None:
         """Note an ack or nack: the messages it was about; None outside of confirm mode."""
         with self._lock:
             confirms = self._confirms

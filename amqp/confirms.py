@@ -8,14 +8,15 @@ covers them all: a returned message is known by its content.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
+
 
 __all__ = ('Confirmation', 'PublisherConfirms')
 
-ReturnedT = TypeVar('ReturnedT')
 
-
-class Confirmation(Generic[ReturnedT]):
+class Confirmation:
     """What the broker says of one published message.
 
     ``acknowledged`` is None until it has spoken, then True or False;
@@ -31,7 +32,7 @@ class Confirmation(Generic[ReturnedT]):
         self.likeness = likeness
         self.awaited = awaited
         self.acknowledged: bool | None = None
-        self.returned: ReturnedT | None = None
+        self.returned: Any = None
         self.error: BaseException | None = None
 
     def settled(self) -> bool:
@@ -39,7 +40,7 @@ class Confirmation(Generic[ReturnedT]):
         return self.acknowledged is not None or self.error is not None
 
 
-class PublisherConfirms(Generic[ReturnedT]):
+class PublisherConfirms:
     """The messages of one channel that the broker hasn't spoken of yet.
 
     Not thread-safe: the channel guards it with a lock, and numbers a message
@@ -50,31 +51,31 @@ class PublisherConfirms(Generic[ReturnedT]):
 
     def __init__(self) -> None:
         self.last_tag = 0
-        self._outstanding: dict[int, Confirmation[ReturnedT]] = {}
-        self._unlike: ReturnedT | None = None
+        self._outstanding: dict[int, Confirmation] = {}
+        self._unlike: Any = None
 
     def __len__(self) -> int:
         return len(self._outstanding)
 
-    def publish(self, awaited: bool = False, likeness: object = None) -> Confirmation[ReturnedT]:
+    def publish(self, awaited: bool = False, likeness: object = None) -> Confirmation:
         """Number the message that is about to be written.
 
         :param likeness: what a returned copy of it is equal in; None for a
             message that can't be returned.
         """
         self.last_tag += 1
-        confirmation: Confirmation[ReturnedT] = Confirmation(self.last_tag, awaited, likeness)
+        confirmation: Confirmation = Confirmation(self.last_tag, awaited, likeness)
         self._outstanding[self.last_tag] = confirmation
         return confirmation
 
-    def withdraw(self, confirmation: Confirmation[ReturnedT]) -> None:
+    def withdraw(self, confirmation: Confirmation) -> None:
         """Take the last number back: not an octet of its message was sent."""
         if confirmation.delivery_tag != self.last_tag:
             raise ValueError(f'delivery tag {confirmation.delivery_tag} is not the last')
         self._outstanding.pop(self.last_tag, None)  # `fail` may have been first
         self.last_tag -= 1
 
-    def message_returned(self, returned: ReturnedT, likeness: object) -> None:
+    def message_returned(self, returned: Any, likeness: object) -> None:
         """Note a returned message.
 
         Of several outstanding that it is like, it is the oldest: the broker
@@ -87,9 +88,7 @@ class PublisherConfirms(Generic[ReturnedT]):
                 return
         self._unlike = returned
 
-    def settle(
-        self, delivery_tag: int, multiple: bool, acknowledged: bool
-    ) -> list[Confirmation[ReturnedT]]:
+    def settle(self, delivery_tag: int, multiple: bool, acknowledged: bool) -> list[Confirmation]:
         """Note an ack or nack; the messages it was about.
 
         An unknown tag settles nothing: a late answer must not confirm
@@ -103,7 +102,7 @@ class PublisherConfirms(Generic[ReturnedT]):
             confirmation.acknowledged = acknowledged
         return settled
 
-    def fail(self, error: BaseException) -> list[Confirmation[ReturnedT]]:
+    def fail(self, error: BaseException) -> list[Confirmation]:
         """The channel is gone: no confirm can come any more for the messages returned."""
         failed = list(self._outstanding.values())
         self._outstanding.clear()

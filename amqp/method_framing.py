@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Any
 
 from .basic_message import Message
 from .body_buffer import BodyBuffer
@@ -29,8 +28,13 @@ from .spec import (
     Basic,
 )
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
+    from typing import Any
+
     from .transport import _AbstractTransport
+
+    InboundMethod = Callable[[int, tuple[int, int], bytes, 'Message | None'], Any]
 
 __all__ = ('frame_handler', 'frame_writer')
 
@@ -38,7 +42,6 @@ __all__ = ('frame_handler', 'frame_writer')
 CONTENT_METHODS = frozenset((Basic.Return, Basic.Deliver, Basic.GetOk))
 
 MethodSig = tuple[int, int]
-InboundMethod = Callable[[int, MethodSig, bytes, 'Message | None'], Any]
 FrameHandler = Callable[[tuple[int, int, Payload]], bool]
 FrameWriter = Callable[..., None]
 
