@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import namedtuple
 
 from . import (
     abstract_transport,
@@ -63,6 +63,7 @@ from .exceptions import (
     error_for_code,
 )
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from .connecting import connect
     from .utils import promise
@@ -108,17 +109,21 @@ __all__ = (
 )
 
 
-class version_info_t(NamedTuple):  # noqa: N801 - the name that callers know
+class version_info_t(  # noqa: N801 - the name that callers know
+    namedtuple('version_info_t', 'major minor micro releaselevel serial', defaults=('', ''))
+):
     """A version by its parts."""
+
+    __slots__ = ()
 
     major: int
     minor: int
     micro: int
-    releaselevel: str = ''
-    serial: str = ''
+    releaselevel: str
+    serial: str
 
 
-VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))  # type: ignore[arg-type]
+VERSION = version_info = version_info_t(*map(int, __version__.split('.')[:3]))
 
 # Those that setup.py compiles: all of them, or none.
 _compilable = (

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
 
 from . import spec
 from .deadline import Deadline
@@ -25,10 +24,15 @@ from .exceptions import (
 )
 from .serialization import dumps, loads
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, TypeVar
+
+    ChannelT = TypeVar('ChannelT', bound='AbstractChannel')
+
 __all__ = ('AbstractChannel', 'Reply')
 
 MethodSig = tuple[int, int]
-ChannelT = TypeVar('ChannelT', bound='AbstractChannel')
 
 
 class _WriteFailed(RecoverableConnectionError):

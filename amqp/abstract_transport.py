@@ -16,14 +16,13 @@ import _socket
 import errno
 import os
 import select
-import socket
 import sys
 import threading
 import time
+from _socket import MSG_PEEK, SHUT_RDWR, SO_KEEPALIVE, SO_RCVBUF, SOL_SOCKET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import ceil, inf
-from typing import Any
 
 from . import platform
 from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
@@ -32,6 +31,11 @@ from .exceptions import RecoverableConnectionError
 from .read_buffer import CAPACITY, Payload, ReadBuffer
 from .spec import PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
 
 __all__ = ('_AbstractTransport',)
 
@@ -77,7 +81,7 @@ IDLE_AFTER = 0.1
 NO_FRAME = 'no frame came in time'
 
 #: A flag for receiving by which Linux only counts off what others would copy.
-DISCARD = socket.MSG_TRUNC if sys.platform == 'linux' else 0
+DISCARD = _socket.MSG_TRUNC if sys.platform == 'linux' else 0
 
 #: Where octets go that have been read already. What it holds has no meaning.
 _waste = bytearray(CAPACITY)
@@ -212,6 +216,8 @@ class _AbstractTransport:
     def _connect_to(
         self, family: int, kind: int, proto: int, address: Any, timeout: float | None
     ) -> socket.socket:
+        import socket  # slow to import, and not needed before
+
         sock = socket.socket(family, kind, proto)
         try:
             set_cloexec(sock, True)
@@ -226,11 +232,11 @@ class _AbstractTransport:
         return sock
 
     def _set_socket_options(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         settings: dict[int, int | bytes] = {
-            getattr(socket, name): value
+            getattr(_socket, name): value
             for name, value in DEFAULT_SOCKET_SETTINGS.items()
-            if name in platform.KNOWN_TCP_OPTS and hasattr(socket, name)
+            if name in platform.KNOWN_TCP_OPTS and hasattr(_socket, name)
         }
         for option, value in self.socket_settings.items():
             settings[_tcp_option(option)] = value
@@ -289,7 +295,7 @@ class _AbstractTransport:
             return False
         try:
             sock = self._usable_socket()
-            limit = min(FULL, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 8)
+            limit = min(FULL, sock.getsockopt(SOL_SOCKET, SO_RCVBUF) // 8)
             unread = len(self._peek(limit) or b'')
         except OSError:
             return False
@@ -322,7 +328,7 @@ class _AbstractTransport:
     def _peek(self, limit: int = 1) -> bytes | None:
         """What is next in the kernel: b'' at the end of the stream, None for nothing yet."""
         try:
-            return _socket.socket.recv(_plain(self._usable_socket()), limit, socket.MSG_PEEK)
+            return _socket.socket.recv(_plain(self._usable_socket()), limit, MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -488,7 +494,7 @@ class _AbstractTransport:
         and sleep in between unless the socket is readable, as Kombu's does.
         """
         try:
-            count = sock.recv_into(space, 0, socket.MSG_PEEK)
+            count = sock.recv_into(space, 0, MSG_PEEK)
         except BlockingIOError:
             return WANT_READ
         self._borrowed = count
@@ -714,7 +720,7 @@ class _AbstractTransport:
 def _tcp_option(option: int | str) -> int:
     if isinstance(option, int):
         return option
-    number = getattr(socket, option, None)
+    number = getattr(_socket, option, None)
     if number is None:
         raise ValueError(f'socket_settings: this platform has no option {option!r}')
     return int(number)
@@ -728,7 +734,7 @@ def _plain(sock: Any) -> Any:
 def _shut_down(sock: socket.socket) -> None:
     try:
         # An SSLSocket's own would forget the session that another thread may be using.
-        _socket.socket.shutdown(_plain(sock), socket.SHUT_RDWR)
+        _socket.socket.shutdown(_plain(sock), SHUT_RDWR)
     except OSError as exc:
         if exc.errno not in (errno.ENOTCONN, errno.EINVAL, errno.EBADF):
             raise

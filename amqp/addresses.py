@@ -5,12 +5,14 @@ Thread-safe.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from typing import Any
 
 from .deadline import Deadline
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('AMQPS_PORT', 'AMQP_PORT', 'connect_error', 'resolve', 'to_host_port')
 
@@ -45,6 +47,8 @@ def resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
     The resolver can't be told a deadline, so a name is looked up in a thread
     that is left to itself if it takes too long.
     """
+    import socket  # slow to import
+
     try:
         return _getaddrinfo(host, port, socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -72,6 +76,8 @@ def resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
 
 
 def _getaddrinfo(host: str, port: int, flags: int = 0) -> list[Any]:
+    import socket
+
     return socket.getaddrinfo(
         host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, socket.IPPROTO_TCP, flags
     )

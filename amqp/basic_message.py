@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from struct import Struct
-from typing import Any, ClassVar
 
 from .content import GenericContent
 from .exceptions import EncodeError
 from .tables import loads
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 __all__ = ('Message',)
 

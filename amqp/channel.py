@@ -11,7 +11,6 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
 
 from . import spec
 from .abstract_channel import MethodSig, _WriteFailed
@@ -34,6 +33,14 @@ from .reopenable_channel import ReopenableChannel
 from .states import ChannelState
 from .utils import bytes_to_str, get_logger
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Literal
+
+    Table = dict[str, Any]
+    ConsumerCallback = Callable[[Message], Any]
+    CancelCallback = Callable[[str], Any]
+
 __all__ = ('Channel',)
 
 REJECTED_MESSAGE_WITHOUT_CALLBACK = (
@@ -45,10 +52,6 @@ PUBLISH_FORMAT = 'Bssbb'
 SETTLE_FORMAT = 'Lb'
 
 OPEN = ChannelState.OPEN
-
-Table = dict[str, Any]
-ConsumerCallback = Callable[[Message], Any]
-CancelCallback = Callable[[str], Any]
 
 
 class Channel(ReopenableChannel):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from . import spec
 from .channel_ids import ChannelIds
 from .exceptions import ConnectionError, ResourceError
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('ChannelRegistry',)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from .confirms import Confirmation, PublisherConfirms
 from .exceptions import RecoverableChannelError
 from .protocol import basic_return_t
 from .serialization import loads
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('ConfirmMode',)
 

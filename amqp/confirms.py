@@ -8,7 +8,10 @@ covers them all: a returned message is known by its content.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
+
 
 __all__ = ('Confirmation', 'PublisherConfirms')
 

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any
 
 from .addresses import AMQP_PORT, AMQPS_PORT, resolve, to_host_port
 from .connection import AMQP_LOGGER, Connection
@@ -19,6 +18,10 @@ from .exceptions import (
     without_traceback,
 )
 from .urls import BrokerURL, parse_url
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('connect',)
 

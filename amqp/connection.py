@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import sasl, spec
 from ._version import __version__
@@ -53,13 +52,16 @@ from .states import ConnectionEvent, ConnectionState, IllegalTransition
 from .transport import Transport
 from .utils import get_logger
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     import ssl as ssl_module
     from logging import Logger
+    from typing import Any, ClassVar, TypeVar
+
+    ConnectionT = TypeVar('ConnectionT', bound='Connection')
 
 __all__ = ('Connection',)
 
-ConnectionT = TypeVar('ConnectionT', bound='Connection')
 
 # Within the class this name is its attribute, for subclasses to replace.
 Channel = _Channel

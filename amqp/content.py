@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from .body_buffer import BodyBuffer
 from .exceptions import FrameSyntaxError
 from .tables import decode_properties_basic, encode_properties, take_properties
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, ClassVar
 
     from .scalars import Buffer
 

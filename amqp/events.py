@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from .thread_roles import CallbackThreads
 
-__all__ = ('EventQueue',)
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
-Event = tuple[Any, int, Callable[..., Any], tuple[Any, ...]]
+    Event = tuple[Any, int, Callable[..., Any], tuple[Any, ...]]
+
+__all__ = ('EventQueue',)
 
 
 class EventQueue:

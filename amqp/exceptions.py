@@ -43,9 +43,14 @@ A class that has a reply code of its own states it as ``code``, and is thereby r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
 
 from . import spec
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _E = TypeVar('_E', bound='AMQPError')
 
 __all__ = (
     'AMQPDeprecationWarning',
@@ -83,7 +88,6 @@ __all__ = (
 )
 
 _Sig = tuple[int, int]
-_E = TypeVar('_E', bound='AMQPError')
 
 # Reply code -> class; filled by AMQPError.__init_subclass__.
 ERROR_MAP: dict[int, type[AMQPError]] = {}

@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from .assembly import take_delivery
 from .basic_message import Message
@@ -26,6 +25,10 @@ from .spec import Basic
 from .states import ChannelState
 from .thread_roles import ReaderRole
 from .utils import fork_generation
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('FATAL_ERRORS', 'FrameReader')
 

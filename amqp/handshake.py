@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import ceil
-from typing import Any
 
 from . import sasl, spec
 from .abstract_channel import MethodSig
@@ -20,6 +19,10 @@ from .negotiation import (
     words,
 )
 from .states import ConnectionEvent
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('DEFAULT_CHANNEL_MAX', 'Handshake')
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from struct import Struct
-from typing import Any
 
 from .abstract_transport import _AbstractTransport
 from .basic_message import Message
@@ -31,13 +30,18 @@ from .spec import (
 )
 from .utils import fork_generation
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
+
+    InboundMethod = Callable[[int, tuple[int, int], bytes, 'Message | None'], Any]
+
 __all__ = ('frame_handler', 'frame_writer')
 
 #: Methods of the peer that carry content.
 CONTENT_METHODS = frozenset((Basic.Return, Basic.Deliver, Basic.GetOk))
 
 MethodSig = tuple[int, int]
-InboundMethod = Callable[[int, MethodSig, bytes, 'Message | None'], Any]
 FrameHandler = Callable[[tuple[int, int, Payload]], bool]
 FrameWriter = Callable[..., None]
 

@@ -6,10 +6,13 @@ Values in, values out: the handshake itself is in `amqp.connection`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from .exceptions import FrameError
 from .spec import FRAME_MIN_SIZE, FRAME_OVERHEAD
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('agreed_capabilities', 'agreed_frame_max', 'lower_limit', 'words')
 

@@ -10,12 +10,15 @@ The compiled build has this module in C: ``outgoing.pyx``.
 from __future__ import annotations
 
 from struct import Struct, error
-from typing import Any
 
 from .basic_message import Message
 from .exceptions import EncodeError
 from .spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, Basic
 from .tables import dumps
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('encode_publish', 'encode_settlement')
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class queue_declare_ok_t(NamedTuple):  # noqa: N801 (the name users import)
+class queue_declare_ok_t(  # noqa: N801 (the name users import)
+    namedtuple('queue_declare_ok_t', 'queue message_count consumer_count')
+):
     """What `Channel.queue_declare` returns; counts are those at the time of the reply."""
+
+    __slots__ = ()
 
     queue: str
     message_count: int
     consumer_count: int
 
 
-class basic_return_t(NamedTuple):  # noqa: N801
+class basic_return_t(  # noqa: N801
+    namedtuple('basic_return_t', 'reply_code reply_text exchange routing_key message')
+):
     """A message the broker handed back: why, where it was meant to go, and the message."""
+
+    __slots__ = ()
 
     reply_code: int
     reply_text: str

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
+
+    Arguments = dict[str, Any]
 
 __all__ = (
     'consumer_priority',
@@ -25,7 +30,6 @@ __all__ = (
     'stream_offset',
 )
 
-Arguments = dict[str, Any]
 
 #: RabbitMQ keeps times in milliseconds, and takes none that an Erlang timer can't.
 LONGEST = (2**32 - 1) / 1000

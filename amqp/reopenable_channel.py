@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
@@ -29,6 +28,10 @@ from .states import (
     IllegalTransition,
     StateMachine,
 )
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('ReopenableChannel',)
 

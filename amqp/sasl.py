@@ -8,13 +8,15 @@ Instances hold passwords and never show them in their repr.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from .exceptions import IrrecoverableConnectionError
 from .serialization import _write_table
 from .utils import str_to_bytes
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('AMQPLAIN', 'EXTERNAL', 'GSSAPI', 'PLAIN', 'RAW', 'SASL')
 
@@ -130,6 +132,8 @@ class GSSAPI(SASL):
 
     def get_hostname(self, connection: Any) -> bytes:
         """Return the host to authenticate against."""
+        import socket
+
         transport = connection.transport
         if self.rdns and transport.sock.family in (socket.AF_INET, socket.AF_INET6):
             return socket.gethostbyaddr(transport.sock.getpeername()[0])[0].encode('ascii')

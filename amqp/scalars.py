@@ -6,17 +6,18 @@ its text. What is frequent, each build of `amqp.tables` does in its own way.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from decimal import Decimal
 from math import isfinite
 from struct import Struct
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any
 
 from .exceptions import EncodeError, FrameSyntaxError
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from decimal import Decimal
+    from typing import Any
 
     Buffer = bytes | bytearray | memoryview
     Encoder = Callable[[Any], bytes]
@@ -44,7 +45,6 @@ BASIC_PROPERTIES: list[tuple[str, str]] = [
     ('cluster_id', 's'),
 ]
 
-_EPOCH = datetime(1970, 1, 1)
 _LAST_SECOND = 253402300799  # 9999-12-31T23:59:59, where datetime ends
 
 _OCTETS = tuple(bytes((number,)) for number in range(256))
@@ -108,11 +108,18 @@ def seconds(value: datetime) -> int:
     return count
 
 
+def is_datetime(value: Any) -> bool:
+    """Whether a value is a datetime; the module, slow to import, isn't for a number."""
+    if isinstance(value, int):
+        return False
+    from datetime import datetime
+
+    return isinstance(value, datetime)
+
+
 def encode_timestamp(value: Any) -> bytes:
     """Return a timestamp: from a datetime, or from seconds as decoding gives beyond 9999."""
-    if isinstance(value, datetime):
-        return _pack_longlong(seconds(value))
-    return _pack_longlong(value)
+    return _pack_longlong(seconds(value) if is_datetime(value) else value)
 
 
 # By the letters of formats. What they raise as struct.error, `misfit` explains.
@@ -219,8 +226,6 @@ ITEM_ENCODERS: dict[type, Encoder] = {
     float: _item_float,
     bytes: _item_bytes,
     bytearray: _item_bytes,
-    datetime: _item_datetime,
-    Decimal: _item_decimal,
 }
 
 
@@ -232,6 +237,13 @@ def encode_item(value: Any) -> bytes:
     for kind, encoder in ITEM_ENCODERS.items():
         if isinstance(value, kind):
             return encoder(value)
+    # Both modules are slow to import, and such values are rare.
+    if is_datetime(value):
+        return _item_datetime(value)
+    from decimal import Decimal
+
+    if isinstance(value, Decimal):
+        return _item_decimal(value)
     raise EncodeError(f'{type(value).__name__} is not a type of AMQP tables')
 
 
@@ -306,13 +318,17 @@ def to_bytes(buf: Buffer, offset: int) -> bytes:
 
 def to_decimal(places: int, mantissa: int) -> Decimal:
     """Return a decimal."""
+    from decimal import Decimal
+
     # From text: arithmetic would round by the caller's decimal context.
     return Decimal(f'{mantissa}E-{places}')
 
 
 def to_datetime(count: int) -> datetime | int:
     """Return a naive datetime in UTC, or the seconds if they lie beyond year 9999."""
-    return count if count > _LAST_SECOND else _EPOCH + timedelta(0, count)
+    from datetime import datetime, timedelta
+
+    return count if count > _LAST_SECOND else datetime(1970, 1, 1) + timedelta(0, count)
 
 
 def unknown_tag(tag: int, offset: int) -> FrameSyntaxError:

@@ -6,7 +6,6 @@ Which step may follow which stands in `amqp.states`.
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from .abstract_channel import AbstractChannel
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
@@ -18,6 +17,10 @@ from .heartbeat_thread import HeartbeatThread
 from .method_framing import FrameHandler, FrameWriter, Outbound
 from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
 from .utils import fork_generation
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ('SingleUseConnection',)
 

@@ -9,7 +9,7 @@ Format letters of arguments: ``b`` bit, ``o`` octet, ``B`` short (16 bit), ``l``
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
 
 # Frame types and sizes (AMQP 0-9-1 §4.2.3).
 FRAME_METHOD = 1
@@ -49,12 +49,16 @@ REPLY_CODES: dict[int, str] = {
 method_sig_t = tuple[int, int]
 
 
-class method_t(NamedTuple):  # noqa: N801 (the name users import)
+class method_t(  # noqa: N801 (the name users import)
+    namedtuple('method_t', 'method_sig args content', defaults=(None, False))
+):
     """How an incoming method is decoded: its ids, argument formats, whether content follows."""
 
+    __slots__ = ()
+
     method_sig: tuple[int, int]
-    args: str | None = None
-    content: bool = False
+    args: str | None
+    content: bool
 
 
 def method(method_sig: tuple[int, int], args: str | None = None, content: bool = False) -> method_t:
@@ -178,8 +182,10 @@ class Tx:
 CLASSES = (Connection, Channel, Exchange, Queue, Basic, Confirm, Tx)
 
 
-class Method(NamedTuple):
+class Method(namedtuple('Method', 'name arguments content replies direction format')):
     """One method. ``direction`` says who may send it: 'client', 'server' or 'both'."""
+
+    __slots__ = ()
 
     name: str
     arguments: tuple[tuple[str, str], ...]

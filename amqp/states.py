@@ -12,7 +12,10 @@ whatever ends a connection without the exchange of close and close-ok.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = (
     'CHANNEL_TRANSITIONS',

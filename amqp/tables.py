@@ -23,11 +23,9 @@ the tests compare. Both leave rare values and all refusals to `amqp.scalars`.
 
 from __future__ import annotations
 
-from datetime import datetime
 from struct import Struct
 from struct import error as struct_error
 from sys import intern
-from typing import TYPE_CHECKING, Any
 
 from .exceptions import EncodeError
 from .scalars import (
@@ -44,6 +42,7 @@ from .scalars import (
     encode_short,
     entries,
     is_array,
+    is_datetime,
     is_table,
     misfit,
     past_end,
@@ -57,8 +56,10 @@ from .scalars import (
     unknown_tag,
 )
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from .scalars import Buffer
 
@@ -267,7 +268,7 @@ def encode_properties(properties: dict[str, Any]) -> bytes:
                 _encode_table(value, out)
             elif letter == 'o':
                 out += _pack_octet(value)
-            elif isinstance(value, datetime):
+            elif is_datetime(value):
                 out += _pack_longlong(seconds(value))
             else:
                 out += _pack_longlong(value)

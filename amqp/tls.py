@@ -7,17 +7,18 @@ connection asks for it.
 from __future__ import annotations
 
 import errno
-import socket
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from .abstract_transport import WANT_READ, WANT_WRITE, Buffer, _AbstractTransport
 from .addresses import AMQPS_PORT
 from .deadline import Deadline
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
+    import socket
     import ssl as ssl_module
+    from typing import Any
 
 __all__ = ('SSLTransport',)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from .abstract_transport import DEFAULT_SOCKET_SETTINGS, _AbstractTransport
 from .addresses import AMQP_PORT, AMQPS_PORT, to_host_port
 from .spec import PROTOCOL_HEADER
 from .tls import SSLTransport
 
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     import ssl as ssl_module
+    from typing import Any
 
 __all__ = (
     'AMQPS_PORT',

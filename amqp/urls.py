@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
+
+    Conversion = tuple[str, Callable[[str], Any]]
 
 __all__ = ('BrokerURL', 'parse_url')
 
@@ -233,8 +238,6 @@ def _ssl_options(text: str) -> dict[str, Any]:
         options['cert_reqs'] = CERTIFICATE_DEMANDS[name]
     return options
 
-
-Conversion = tuple[str, Callable[[str], Any]]
 
 #: Name -> argument of `Connection` (or of `amqp.connect`), and how its value is read.
 PARAMETERS: dict[str, Conversion] = {

@@ -158,7 +158,7 @@ def test_a_deadline_that_has_passed_is_a_timeout_at_once(monkeypatch):
         def connect(self, address):
             raise TimeoutError('timed out')
 
-    monkeypatch.setattr(module.socket, 'socket', Watched)
+    monkeypatch.setattr(socket, 'socket', Watched)
     with pytest.raises(TimeoutError):
         TCPTransport('127.0.0.1:1').connect(NOW)
     assert seen[0] == 0.001

@@ -644,8 +644,9 @@ def test_the_connection_is_lost_before_the_confirm(peer, connect):
 def test_a_lost_channel_is_not_taken_for_a_refusal(channel):
     """Another thread may let go of the channel before the confirm is looked at."""
     channel.confirm_select()
-    with channel._confirm_mode.awaiting():
-        confirmation = channel._basic_publish(amqp.Message(b'x'))
+    channel._confirm_mode.begin_awaiting()
+    confirmation = channel._basic_publish(amqp.Message(b'x'))
+    channel._confirm_mode.end_awaiting()
     channel.connection = None
     with pytest.raises(amqp.RecoverableConnectionError):
         channel._wait_for_confirm(confirmation, 5)

@@ -52,20 +52,21 @@ def test_beginning_it_again_changes_nothing(mode):
 
 
 def test_what_a_thread_awaits_is_noted(mode):
-    with mode.awaiting():
-        assert publish(mode).awaited  # noqa: PGH005
-        assert not Background(publish, mode).result().awaited
-    assert not publish(mode).awaited
-    with pytest.raises(KeyError), mode.awaiting():
-        raise KeyError
+    mode.begin_awaiting()
+    assert publish(mode).awaited  # noqa: PGH005
+    assert not Background(publish, mode).result().awaited
+    mode.end_awaiting()
     assert not publish(mode).awaited
 
 
 def test_whoever_awaits_a_confirm_does_not_publish_without():
     mode = ConfirmMode()
-    with mode.awaiting():
-        with pytest.raises(RecoverableChannelError, match='opened again meanwhile'):
-            publish(mode)
+    mode.begin_awaiting()
+    assert mode.is_used()
+    with pytest.raises(RecoverableChannelError, match='opened again meanwhile'):
+        publish(mode)
+    mode.end_awaiting()
+    assert not mode.is_used()
 
 
 def test_its_end(mode):
@@ -75,8 +76,9 @@ def test_its_end(mode):
     assert plain.error is error
     assert not mode.is_on()
     mode.begin()
-    with mode.awaiting():
-        awaited = publish(mode)
+    mode.begin_awaiting()
+    awaited = publish(mode)
+    mode.end_awaiting()
     assert awaited.delivery_tag == 1  # a new count
     assert mode.end(error)
     assert awaited.error is error
