@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from .addresses import AMQP_PORT, AMQPS_PORT, resolve, to_host_port
-from .connection import AMQP_LOGGER, Connection
+from .connection import Connection
 from .deadline import Deadline
 from .exceptions import (
     AccessRefused,
@@ -19,6 +19,7 @@ from .exceptions import (
     without_traceback,
 )
 from .urls import BrokerURL, parse_url
+from .utils import get_logger
 
 __all__ = ('connect',)
 
@@ -158,7 +159,7 @@ class _Search:
         return connection
 
     def _note(self, where: str, error: BaseException) -> None:
-        AMQP_LOGGER.info('could not connect to %s: %s', where, error)
+        get_logger('amqp').info('could not connect to %s: %s', where, error)
         self._tries += 1
         met = where, str(error) or type(error).__name__
         self._met[met] = self._met.get(met, 0) + 1

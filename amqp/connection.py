@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from logging import Logger
 
+    from .credentials import CredentialsSource, Provider
+
 __all__ = ('Connection',)
 
 ConnectionT = TypeVar('ConnectionT', bound='Connection')
@@ -129,6 +131,10 @@ class Connection(SingleUseConnection):
     :param blocked_timeout: seconds that a publish waits while the broker takes
         no messages; None: for ever.
     :param max_message_size: largest body accepted, in octets; 0 is no limit.
+    :param credentials: called at each `connect` for (userid, password), or for
+        (userid, token, seconds) of a token that expires; see `renew_secret`.
+    :param erase_on_connect: forget user name and password when they have been
+        sent, or connecting has failed.
     :param heartbeat_thread: see `start_heartbeat_thread`; it is called by `connect`.
 
     Arguments of other names are ignored, for callers that pass on options of
@@ -202,6 +208,8 @@ class Connection(SingleUseConnection):
         blocked_timeout: float | None = 60,
         max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
         heartbeat_thread: bool = False,
+        credentials: Provider | None = None,
+        erase_on_connect: bool = False,
         **kwargs: Any,
     ) -> None:
         from vine import ensure_promise  # see `amqp.utils`
@@ -216,14 +224,21 @@ class Connection(SingleUseConnection):
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.socket_settings = socket_settings
-        self.authentication = sasl.mechanisms_for(
-            authentication,
-            login_method,
-            login_response,
-            userid,
-            password,
-            certificate=isinstance(ssl, Mapping) and bool(ssl.get('certfile')),
-        )
+        certificate = isinstance(ssl, Mapping) and bool(ssl.get('certfile'))
+        #: How to log in; empty where it isn't known yet, or not any more.
+        self.authentication: tuple[sasl.SASL, ...] = ()
+        self.erase_on_connect = erase_on_connect
+        self._credentials: CredentialsSource | None = None
+        if credentials is None:
+            self.authentication = sasl.mechanisms_for(
+                authentication, login_method, login_response, userid, password, certificate
+            )
+        elif authentication != () or login_response is not None:
+            raise ValueError('credentials: not together with authentication or login_response')
+        else:
+            from .credentials import CredentialsSource
+
+            self._credentials = CredentialsSource(credentials, login_method, certificate)
         self.client_properties: dict[str, Any] = {
             **self.library_properties,
             **(client_properties or {}),
@@ -397,6 +412,8 @@ class Connection(SingleUseConnection):
         deadline = Deadline(timeout, time.monotonic())
         self._state.advance(ConnectionEvent.SEND_HEADER)
         try:
+            if self._credentials is not None:
+                self.authentication = self._credentials.mechanisms()
             self._transport = self.Transport(
                 self.host,
                 self.connect_timeout,
@@ -419,6 +436,9 @@ class Connection(SingleUseConnection):
             if isinstance(exc, TimeoutError):
                 raise TimeoutError(f'{exc} (connecting to {self.host}, {stage})') from exc
             raise
+        finally:
+            if self.erase_on_connect or self._credentials is not None:
+                self.authentication = ()
         self.on_open(self)
 
     def _handshake_complete(self) -> bool:
@@ -507,12 +527,28 @@ class Connection(SingleUseConnection):
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
         while not self._events.run_next() and not self._events.raise_next():
-            if self._reader.advance(self._events.pending, deadline, greedy=True):
+            if self._advance(deadline):
                 if not self._events.run_next():
                     self._events.raise_next()
                 break
         if (polls or transport.watched) and not self._is_lost():  # a callback may have closed it
             self._reader.leave_nothing_unseen(reports=True)
+
+    def _advance(self, deadline: Deadline) -> bool:
+        """Read a method for `drain_events`; whether it was this thread that did."""
+        ready = self._events.pending
+        credentials = self._credentials
+        if credentials is None:
+            return self._reader.advance(ready, deadline, greedy=True)
+        if credentials.renew_in_time(self.update_secret):
+            return True  # an event like others, and callbacks may have run along with it
+        step = deadline.no_later_than(credentials.renew_at)
+        try:
+            return self._reader.advance(ready, step, greedy=True)
+        except TimeoutError:
+            if step is deadline or not step.expired(time.monotonic()):
+                raise
+            return False
 
     def blocking_read(self, timeout: float | None = None) -> bool:
         """Read one frame and take it in; whether it completed a method.
@@ -689,6 +725,8 @@ class Connection(SingleUseConnection):
         Raises `ConnectionForced` after two silent intervals; after up to four
         where something that was sent before lies unread.
         """
+        if self._credentials is not None:
+            self._credentials.renew_in_time(self.update_secret)
         if not self.heartbeat:
             return
         get_logger(LOGGERS['AMQP_HEARTBEAT_LOGGER']).debug('heartbeat_tick of %r', self)
@@ -808,6 +846,19 @@ class Connection(SingleUseConnection):
             (new_secret, reason),
             wait=spec.Connection.UpdateSecretOk,
         )
+
+    def renew_secret(self, reason: str = 'it expires') -> None:
+        """Ask ``credentials`` again, and have the broker use the password that it returns.
+
+        Where it told how long one lasts, `drain_events` and `heartbeat_tick`
+        do this by themselves when four fifths of the time have passed; a
+        provider that fails then is asked again before the end. Thread-safe.
+
+        Raises what the provider raises; ValueError if there is none.
+        """
+        if self._credentials is None:
+            raise ValueError('the connection was made without credentials= to ask')
+        self.update_secret(self._credentials.ask()[1], reason)
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         was_closing = self.is_closing
