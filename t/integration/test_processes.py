@@ -39,6 +39,7 @@ def in_child(start: str, function: Callable[..., Any], *args: Any) -> Any:
     sender.close()
     try:
         if not receiver.poll(PATIENCE):
+            process.kill()
             raise AssertionError('the child hangs')
         succeeded, value = receiver.recv()
     finally:
