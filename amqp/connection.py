@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from logging import Logger
 
-    from .credentials import CredentialsSource, Provider
+    from .credentials import Provider
 
 __all__ = ('Connection',)
 
@@ -228,7 +228,7 @@ class Connection(SingleUseConnection):
         #: How to log in; empty where it isn't known yet, or not any more.
         self.authentication: tuple[sasl.SASL, ...] = ()
         self.erase_on_connect = erase_on_connect
-        self._credentials: CredentialsSource | None = None
+        self._credentials: Any = None  # a CredentialsSource
         if credentials is None:
             self.authentication = sasl.mechanisms_for(
                 authentication, login_method, login_response, userid, password, certificate
