@@ -17,10 +17,15 @@ pytestmark = pytest.mark.integration
 Connect = Callable[..., amqp.Connection]
 
 
-def work(message: amqp.Message) -> None:
-    """Five intervals of a second, in which nothing else is done."""
-    threading.Event().wait(5)
-    message.channel.basic_ack(message.delivery_tag)
+class Work:
+    """A callback of five intervals of a second, in which nothing else is done."""
+
+    done = False
+
+    def __call__(self, message: amqp.Message) -> None:
+        threading.Event().wait(5)
+        message.channel.basic_ack(message.delivery_tag)
+        self.done = True
 
 
 @pytest.mark.slow
@@ -33,8 +38,9 @@ def test_a_callback_of_five_intervals(
     connection = connect(host, heartbeat=1, heartbeat_thread=True, ssl=ssl)
     channel = connection.channel()
     publish(channel, queue, 'long')
+    work = Work()
     channel.basic_consume(queue, callback=work)
-    connection.drain_events(timeout=PATIENCE)
+    drain_until(connection, lambda: work.done)
     # A reply: the broker has read the acknowledgement, and not closed the connection.
     assert ready(channel, queue) == 0
     connection.close()
@@ -47,9 +53,10 @@ def test_without_it_the_broker_gives_up(connect: Connect, queue: str) -> None:
     connection = connect(heartbeat=1)
     channel = connection.channel()
     publish(channel, queue, 'long')
-    channel.basic_consume(queue, callback=work)
-    with pytest.raises(amqp.Connection.recoverable_connection_errors):
-        connection.drain_events(timeout=PATIENCE)
+    with pytest.raises(amqp.RecoverableConnectionError):
+        work = Work()
+        channel.basic_consume(queue, callback=work)
+        drain_until(connection, lambda: work.done)
         ready(channel, queue)
     assert ready(connect().channel(), queue) == 1
 
