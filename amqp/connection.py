@@ -791,7 +791,7 @@ class Connection(SingleUseConnection):
             # that is cut off within a frame is lost.
             patience = self._heartbeat.interval / 4
             self._keep_heartbeat(self._usable_transport(), patience)
-        except FATAL_ERRORS as exc:
+        except Exception as exc:  # noqa: BLE001 - nobody keeps the connection alive any more
             self._fail(exc)
             return None
         return max(self._heartbeat.next_look() - time.monotonic(), 0.0)
