@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 
 from .addresses import AMQP_PORT, AMQPS_PORT, resolve, to_host_port
-from .connection import AMQP_LOGGER, Connection
+from .connection import Connection
 from .deadline import Deadline
 from .exceptions import (
     AccessRefused,
@@ -18,6 +18,7 @@ from .exceptions import (
     without_traceback,
 )
 from .urls import BrokerURL, parse_url
+from .utils import get_logger
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class _Search:
         return connection
 
     def _note(self, where: str, error: BaseException) -> None:
-        AMQP_LOGGER.info('could not connect to %s: %s', where, error)
+        get_logger('amqp').info('could not connect to %s: %s', where, error)
         self._tries += 1
         met = where, str(error) or type(error).__name__
         self._met[met] = self._met.get(met, 0) + 1

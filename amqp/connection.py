@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
     ConnectionT = TypeVar('ConnectionT', bound='Connection')
 
+    from .credentials import Provider
+
 __all__ = ('Connection',)
 
 
@@ -131,6 +133,10 @@ class Connection(SingleUseConnection):
     :param blocked_timeout: seconds that a publish waits while the broker takes
         no messages; None: for ever.
     :param max_message_size: largest body accepted, in octets; 0 is no limit.
+    :param credentials: called at each `connect` for (userid, password), or for
+        (userid, token, seconds) of a token that expires; see `renew_secret`.
+    :param erase_on_connect: forget user name and password when they have been
+        sent, or connecting has failed.
     :param heartbeat_thread: see `start_heartbeat_thread`; it is called by `connect`.
 
     Arguments of other names are ignored, for callers that pass on options of
@@ -204,6 +210,8 @@ class Connection(SingleUseConnection):
         blocked_timeout: float | None = 60,
         max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
         heartbeat_thread: bool = False,
+        credentials: Provider | None = None,
+        erase_on_connect: bool = False,
         **kwargs: Any,
     ) -> None:
         from vine import ensure_promise  # see `amqp.utils`
@@ -218,14 +226,21 @@ class Connection(SingleUseConnection):
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.socket_settings = socket_settings
-        self.authentication = sasl.mechanisms_for(
-            authentication,
-            login_method,
-            login_response,
-            userid,
-            password,
-            certificate=isinstance(ssl, Mapping) and bool(ssl.get('certfile')),
-        )
+        certificate = isinstance(ssl, Mapping) and bool(ssl.get('certfile'))
+        #: How to log in; empty where it isn't known yet, or not any more.
+        self.authentication: tuple[sasl.SASL, ...] = ()
+        self.erase_on_connect = erase_on_connect
+        self._credentials: Any = None  # a CredentialsSource
+        if credentials is None:
+            self.authentication = sasl.mechanisms_for(
+                authentication, login_method, login_response, userid, password, certificate
+            )
+        elif authentication != () or login_response is not None:
+            raise ValueError('credentials: not together with authentication or login_response')
+        else:
+            from .credentials import CredentialsSource
+
+            self._credentials = CredentialsSource(credentials, login_method, certificate)
         self.client_properties: dict[str, Any] = {
             **self.library_properties,
             **(client_properties or {}),
@@ -409,6 +424,8 @@ class Connection(SingleUseConnection):
         deadline = Deadline(timeout, time.monotonic())
         self._state.advance(ConnectionEvent.SEND_HEADER)
         try:
+            if self._credentials is not None:
+                self.authentication = self._credentials.mechanisms()
             self._transport = self.Transport(
                 self.host,
                 self.connect_timeout,
@@ -435,6 +452,9 @@ class Connection(SingleUseConnection):
             if isinstance(exc, TimeoutError):
                 raise TimeoutError(f'{exc} (connecting to {self.host}, {stage})') from exc
             raise
+        finally:
+            if self.erase_on_connect or self._credentials is not None:
+                self.authentication = ()
         self.on_open(self)
 
     def _handshake_complete(self) -> bool:
@@ -523,7 +543,7 @@ class Connection(SingleUseConnection):
         TLS or a callback's own calls have read it, is then handled along.
         Thread-safe; callbacks run in the calling thread.
         """
-        if not self._reader.deliver_next(timeout == 0):
+        if self._credentials is not None or not self._reader.deliver_next(timeout == 0):
             self._drain_one(timeout)
         transport = self._transport  # None where a callback has closed it
         if transport is not None and (timeout == 0 or transport.watched):
@@ -537,12 +557,32 @@ class Connection(SingleUseConnection):
             timeout = transport.patience(self.read_timeout)
         deadline = Deadline(timeout, time.monotonic())
         while not self._events.run_next() and not self._events.raise_next():
-            if self._reader.wait_for_more(deadline) and self._reader.deliver_next(polls):
+            if self._renew_secret() or self._read_event(deadline, polls):
                 return
-            if self._reader.advance(self._events.pending, deadline):
-                if not self._events.run_next():
-                    self._events.raise_next()
-                return
+
+    def _read_event(self, deadline: Deadline, polls: bool) -> bool:
+        """Read something and handle it; False where another thread has read instead."""
+        step = deadline
+        if self._credentials is not None:
+            step = deadline.no_later_than(self._credentials.renew_at)
+        try:
+            came = self._reader.wait_for_more(step)
+            if not came and not self._reader.advance(self._events.pending, step):
+                return False
+        except TimeoutError:
+            if step is deadline or not step.expired(time.monotonic()):
+                raise
+            return False
+        if came:
+            return self._reader.deliver_next(polls)
+        if not self._events.run_next():
+            self._events.raise_next()
+        return True
+
+    def _renew_secret(self) -> bool:
+        """Hand in another secret, if it is time; an event like others."""
+        credentials = self._credentials
+        return credentials is not None and credentials.renew_in_time(self.update_secret)
 
     def blocking_read(self, timeout: float | None = None) -> bool:
         """Read one frame and take it in; whether it completed a method.
@@ -765,6 +805,8 @@ class Connection(SingleUseConnection):
         Raises `ConnectionForced` after two silent intervals; after up to four
         where something that was sent before lies unread.
         """
+        if self._credentials is not None:
+            self._credentials.renew_in_time(self.update_secret)
         if not self.heartbeat:
             return
         get_logger(LOGGERS['AMQP_HEARTBEAT_LOGGER']).debug('heartbeat_tick of %r', self)
@@ -829,7 +871,7 @@ class Connection(SingleUseConnection):
             # that is cut off within a frame is lost.
             patience = self._heartbeat.interval / 4
             self._keep_heartbeat(self._usable_transport(), patience)
-        except FATAL_ERRORS as exc:
+        except Exception as exc:  # noqa: BLE001 - nobody keeps the connection alive any more
             self._fail(exc)
             return None
         return max(self._heartbeat.next_look() - time.monotonic(), 0.0)
@@ -885,6 +927,19 @@ class Connection(SingleUseConnection):
             (new_secret, reason),
             wait=spec.Connection.UpdateSecretOk,
         )
+
+    def renew_secret(self, reason: str = 'it expires') -> None:
+        """Ask ``credentials`` again, and have the broker use the password that it returns.
+
+        Where it told how long one lasts, `drain_events` and `heartbeat_tick`
+        do this by themselves when four fifths of the time have passed; a
+        provider that fails then is asked again before the end. Thread-safe.
+
+        Raises what the provider raises; ValueError if there is none.
+        """
+        if self._credentials is None:
+            raise ValueError('the connection was made without credentials= to ask')
+        self.update_secret(self._credentials.ask()[1], reason)
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         was_closing = self.is_closing

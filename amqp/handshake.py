@@ -118,6 +118,7 @@ class Handshake:
 
     def _on_open_ok(self, reserved: str = '') -> None:
         self._connection._state.advance(ConnectionEvent.RECV_OPEN_OK)
+        self._mechanism = None  # it has the password
 
     def _send(self, sig: MethodSig, args: tuple[Any, ...]) -> None:
         payload = self._connection._encode_arguments(sig, spec.METHODS[sig].format, args)

@@ -10,4 +10,21 @@ environments.py  a virtual environment for each contestant
 measure.py       rounds of workers, interleaved; strace, import time, profiles
 report.py        medians, ratios, the Markdown table
 chart.py         the chart for the documentation
+
+How it's measured, and what that leans to:
+
+* Each figure comes from a process of its own, in the contestant's own environment; the contestants
+  take turns; of five runs in a process, and of the rounds, the median counts. A ratio is taken
+  within a round.
+* A message costs the CPU time of the client's process, its part in the kernel included. The peer
+  sees to it that this part is small and the same for all: it reads in bursts, has the next
+  deliveries ready, and runs on the same CPU. Over a network it's larger, and ratios are smaller.
+  What is left of them when the client costs nothing is what the bare socket reaches.
+* Messages a second, on the peer, are those of client and peer together on one CPU; its pauses count
+  as well. On RabbitMQ they are mostly RabbitMQ's.
+* The ids in Celery's messages differ from message to message, bodies do not. A callback counts, and
+  reads what the workload names.
+* System calls are the difference of two runs under strace, which slows the client down: what it
+  does by the clock, it does more often for each message.
+* Memory is that of the process: resident, after a garbage collection; half-used pages count.
 """

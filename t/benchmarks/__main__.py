@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from t.benchmarks import profiling
-from t.benchmarks.contestant import ROOT, Contestant
+from t.benchmarks.contestant import ROOT
 from t.benchmarks.contestants import BASELINE, CONTESTANTS
 from t.benchmarks.environments import EnvironmentFailed, interpreter
-from t.benchmarks.measure import STEADY, Bench, MeasurementFailed, Options
+from t.benchmarks.measure import STEADY, Bench, MeasurementFailed, Options, one_cpu
 from t.benchmarks.peer import PeerProcess
 from t.benchmarks.report import BROKER, PEER, Report, machine, significant
 from t.benchmarks.worker import Job
@@ -33,14 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         write(Report.load(args.load), args)
         return 0
     try:
-        contestants, interpreters, notes = prepare(args)
-        with PeerProcess() as peer:
-            bench = Bench(interpreters, peer.port, options(args))
-            if args.profile:
+        interpreters, notes = prepare(args)
+        if args.profile:
+            with one_cpu(), PeerProcess() as peer:
+                bench = Bench(interpreters, options(args), peer.port)
                 profiling.profile(bench, WORKLOADS[args.profile], args.profiler)
-                return 0
-            bench.notes += notes
-            report = measure(bench, args, contestants)
+            return 0
+        report = measure(interpreters, args, notes)
     except (EnvironmentFailed, MeasurementFailed) as exc:
         raise SystemExit(str(exc)) from exc
     write(report, args)
@@ -84,10 +83,8 @@ def options(args: argparse.Namespace) -> Options:
     return Options(args.rounds or default.rounds, args.budget or default.budget)
 
 
-def prepare(
-    args: argparse.Namespace,
-) -> tuple[list[Contestant], dict[str, Path], list[str]]:
-    """The contestants that can be had, their interpreters, and what to say of the others."""
+def prepare(args: argparse.Namespace) -> tuple[dict[str, Path], list[str]]:
+    """Interpreters of the contestants that can be had, and what to say of the others."""
     default = QUICK_CONTESTANTS if args.quick else tuple(CONTESTANTS)
     keys = args.contestants or default
     if args.profile:
@@ -107,45 +104,45 @@ def prepare(
                 raise
             notes.append(f'{CONTESTANTS[key].title} is left out: it could not be installed.')
             print(exc, file=sys.stderr)
-    return [CONTESTANTS[key] for key in interpreters], interpreters, notes
+    return interpreters, notes
 
 
-def measure(bench: Bench, args: argparse.Namespace, contestants: list[Contestant]) -> Report:
-    about: dict[str, Any] = {
-        'date': time.strftime('%Y-%m-%d'),
-        **machine(),
-        'contestants': {
-            each.key: bench.work(Job('describe', each.key, {})) for each in contestants
-        },
-        'rounds': bench.options.rounds,
-        'budget': bench.options.budget,
-        'notes': bench.notes,
-    }
-    report = Report(about)
+def measure(interpreters: dict[str, Path], args: argparse.Namespace, notes: list[str]) -> Report:
     workloads = chosen(args.only)
     if shutil.which('strace') is None:
-        bench.notes.append('There is no strace here: system calls were not counted.')
+        notes.append('There is no strace here: system calls were not counted.')
         workloads = [each for each in workloads if each.kind != 'calls']
-    run(report, bench, PEER, workloads, contestants)
+    chosen_options = options(args)
+    with one_cpu(), PeerProcess() as peer:
+        bench = Bench(interpreters, chosen_options, peer.port)
+        report = Report({**about(bench), 'notes': notes})
+        run(report, bench, PEER, workloads)
+        notes += bench.notes
     if args.broker and not args.quick:
-        bench.options = Options(min(BROKER_ROUNDS, bench.options.rounds), bench.options.budget)
-        on_broker = [each for each in workloads if each.broker]
-        run(report, bench, BROKER, on_broker, contestants, args.broker)
+        rounds = min(BROKER_ROUNDS, chosen_options.rounds)
+        bench = Bench(interpreters, Options(rounds), broker=args.broker)
+        run(report, bench, BROKER, [each for each in workloads if each.broker])
+        notes += bench.notes
     say('')
     return report
 
 
-def run(
-    report: Report,
-    bench: Bench,
-    where: str,
-    workloads: list[Workload],
-    contestants: list[Contestant],
-    broker: str | None = None,
-) -> None:
+def about(bench: Bench) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        'date': time.strftime('%Y-%m-%d'),
+        **machine(),
+        'rounds': bench.options.rounds,
+        'budget': bench.options.budget,
+        'contestants': {key: bench.work(Job('describe', key, {})) for key in bench.interpreters},
+    }
+
+
+def run(report: Report, bench: Bench, where: str, workloads: list[Workload]) -> None:
+    contestants = [CONTESTANTS[key] for key in bench.interpreters]
     rounds = sum(1 if each.kind in STEADY else bench.options.rounds for each in workloads)
     total, done = rounds * len(contestants), 0
-    for workload, contestant, number, result in bench.rounds(workloads, contestants, broker):
+    for workload, contestant, number, result in bench.rounds(workloads, contestants):
         done += 1
         told = 'not there' if result is None else significant(result['figure'])
         say(f'{where} {done}/{total} {workload.key} {contestant.key} #{number + 1}: {told}')

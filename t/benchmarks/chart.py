@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t.benchmarks.contestants import BASELINE, CONTESTANTS
+from t.benchmarks.floor import Floor
 from t.benchmarks.report import COMPILED, PEER, Report, goal_of
 from t.benchmarks.workloads import Workload
 
@@ -27,7 +28,7 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib import pyplot
 
     workloads = [each for each in report.workloads() if each.kind == 'cpu']
-    keys = [key for key in report.contestants() if key != BASELINE]
+    keys = [key for key in report.contestants() if key not in (BASELINE, Floor.key)]
     height = 1 + len(workloads) * 0.15 * (len(keys) + 1)
     figure, axes = pyplot.subplots(figsize=(8, height), layout='constrained')
     for place, key in enumerate(keys):

@@ -6,6 +6,7 @@ publish, ack or request, and one for each 64 KiB that come. Nothing is looked at
 
 from __future__ import annotations
 
+import platform
 import socket
 from typing import Any
 
@@ -22,6 +23,9 @@ class Floor(Contestant):
     title = 'a bare socket'
     module = 'pamqp'
     requirements = ('pamqp>=3.3',)
+
+    def describe(self) -> dict[str, Any]:
+        return {'version': platform.python_version(), 'build': 'of Python'}
 
     def connect(self, target: Target) -> socket.socket:
         """A connection with its channel 1 open; every answer comes in one piece."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import statistics
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,22 +49,26 @@ class Options:
 
 
 class Bench:
-    """Measures workloads on the peer at `port`, with interpreters by contestant."""
+    """Measures workloads, with an interpreter for each contestant, on the peer or on a broker."""
 
-    def __init__(self, interpreters: dict[str, Path], port: int, options: Options) -> None:
+    def __init__(
+        self,
+        interpreters: dict[str, Path],
+        options: Options,
+        port: int = 0,
+        broker: str | None = None,
+    ) -> None:
         self.interpreters = interpreters
-        self.port = port
         self.options = options
+        self.port = port
+        self.broker = broker
         #: What to say beside the figures.
         self.notes: list[str] = []
 
     # -- rounds
 
     def rounds(
-        self,
-        workloads: Iterable[Workload],
-        contestants: Iterable[Contestant],
-        broker: str | None = None,
+        self, workloads: Iterable[Workload], contestants: Iterable[Contestant]
     ) -> Iterator[tuple[Workload, Contestant, int, Result | None]]:
         """Each figure as it comes; None where the contestant can't do it."""
         contestants = list(contestants)
@@ -72,17 +78,15 @@ class Bench:
                 for contestant in contestants:
                     if contestant.key in missing:
                         continue
-                    result = self.try_to_measure(workload, contestant, broker)
+                    result = self.try_to_measure(workload, contestant)
                     if result is None:
                         missing.add(contestant.key)
                     yield workload, contestant, number, result
 
-    def try_to_measure(
-        self, workload: Workload, contestant: Contestant, broker: str | None
-    ) -> Result | None:
+    def try_to_measure(self, workload: Workload, contestant: Contestant) -> Result | None:
         """As `measure`; what another client cannot do is noted, and no reason to give up."""
         try:
-            return self.measure(workload, contestant, broker)
+            return self.measure(workload, contestant)
         except MeasurementFailed as exc:
             if contestant.is_own:
                 raise
@@ -90,12 +94,10 @@ class Bench:
             print(f'\n{exc}', file=sys.stderr)
             return None
 
-    def measure(
-        self, workload: Workload, contestant: Contestant, broker: str | None = None
-    ) -> Result | None:
+    def measure(self, workload: Workload, contestant: Contestant) -> Result | None:
         """One measurement: `figure` in the unit of the kind, less is better; and what it's from."""
-        if broker:
-            return self._on_broker(workload, contestant, broker)
+        if self.broker:
+            return self._on_broker(workload, contestant, self.broker)
         measure: Callable[[Workload, Contestant], Result | None] = getattr(
             self, f'_{workload.kind}', self._plain
         )
@@ -187,6 +189,24 @@ class Bench:
     def command(self, job: Job, wrapper: Iterable[str] = (), *flags: str) -> list[str]:
         python = self.interpreters[job.contestant]
         return [*wrapper, str(python), str(WORKER), job.encode(), *flags]
+
+
+@contextmanager
+def one_cpu() -> Iterator[None]:
+    """Keep this process and those that it starts on one CPU.
+
+    Client and peer take turns there. On two CPUs each of them, going to sleep and being woken, pays
+    for messages between the CPUs, which on a virtual machine cost more than a client does.
+    """
+    if not hasattr(os, 'sched_setaffinity'):
+        yield
+        return
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {random.choice(sorted(all_of_them))})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_of_them)
 
 
 def call(command: list[str]) -> tuple[int, str]:

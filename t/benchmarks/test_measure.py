@@ -23,7 +23,7 @@ PURE, PIKA = CONTESTANTS['pure'], CONTESTANTS['pika']
 def bench() -> Iterator[Bench]:
     interpreters = dict.fromkeys(('pure', 'pika'), Path(sys.executable))
     with PeerProcess() as peer:
-        yield Bench(interpreters, peer.port, Options(rounds=2, budget=0.01))
+        yield Bench(interpreters, Options(rounds=2, budget=0.01), peer.port)
 
 
 def small(key: str, count: int) -> Workload:
@@ -74,12 +74,12 @@ def test_a_failure_of_another_client_is_noted(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Nothing that is called Pika is installed here.
-    assert bench.try_to_measure(WORKLOADS['publish-16'], PIKA, None) is None
+    assert bench.try_to_measure(WORKLOADS['publish-16'], PIKA) is None
     assert bench.notes == ['Pika 1.4 fails at: publish 16 B.']
     assert 'ModuleNotFoundError' in capfd.readouterr().err
 
 
 def test_a_failure_of_our_own_is_an_error(bench: Bench) -> None:
-    nowhere = Bench(bench.interpreters, 1, bench.options)
+    nowhere = Bench(bench.interpreters, bench.options, port=1)
     with pytest.raises(MeasurementFailed):
-        nowhere.try_to_measure(WORKLOADS['publish-16'], PURE, None)
+        nowhere.try_to_measure(WORKLOADS['publish-16'], PURE)

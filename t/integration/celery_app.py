@@ -17,6 +17,7 @@ from celery import Celery
 
 BROKER_URL = 'AMQP_TEST_BROKER_URL'
 HEARTBEAT = 'AMQP_TEST_HEARTBEAT'
+HEARTBEAT_THREAD = 'AMQP_TEST_HEARTBEAT_THREAD'
 LEDGER = 'AMQP_TEST_LEDGER'
 QUEUE = 'AMQP_TEST_QUEUE'
 
@@ -26,7 +27,10 @@ def make_app(environment: Mapping[str, str]) -> Celery:
     app = Celery('celery_app', set_as_current=False)
     app.conf.update(
         broker_url=environment.get(BROKER_URL, 'pyamqp://'),
-        broker_transport_options={'confirm_publish': True},
+        broker_transport_options={
+            'confirm_publish': True,
+            'heartbeat_thread': bool(environment.get(HEARTBEAT_THREAD)),
+        },
         broker_heartbeat=float(environment.get(HEARTBEAT, '10')),
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,

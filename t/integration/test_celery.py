@@ -20,7 +20,7 @@ from celery.exceptions import TimeoutError as ResultTimeoutError
 from celery.result import ResultSet
 from kombu.pools import reset as reset_pools
 
-from .celery_app import BROKER_URL, HEARTBEAT, LEDGER, QUEUE, ledger, make_app
+from .celery_app import BROKER_URL, HEARTBEAT, HEARTBEAT_THREAD, LEDGER, QUEUE, ledger, make_app
 from .outage import Outage
 from .support import until
 
@@ -73,7 +73,7 @@ class Worker:
 class Site:
     """A broker, a ledger and a queue, with workers and a client that share them."""
 
-    def __init__(self, broker, directory, heartbeat=10):
+    def __init__(self, broker, directory, heartbeat=10, heartbeat_thread=False):
         self.broker = broker
         self.directory = directory
         self.ledger_path = directory / 'ledger'
@@ -82,6 +82,7 @@ class Site:
             BROKER_URL: broker.url.replace('amqp:', 'pyamqp:'),
             QUEUE: self.queue,
             HEARTBEAT: str(heartbeat),
+            HEARTBEAT_THREAD: 'yes' if heartbeat_thread else '',
             LEDGER: str(self.ledger_path),
         }
         self.app = make_app(self.environment)
@@ -283,7 +284,7 @@ def test_a_solo_worker_outlives_a_task_longer_than_two_intervals(broker, tmp_pat
 
     The worker notices when the task ends, connects again, and goes on. It can't acknowledge the
     task any more (with this pool Celery does so afterwards in any case), which is then done again:
-    such tasks want the prefork or threads pool, or no heartbeats.
+    such tasks want the prefork or threads pool, or a heartbeat thread.
     """
     with Site(broker, tmp_path, heartbeat=1) as site:
         worker = site.start_worker('solo')
@@ -291,3 +292,13 @@ def test_a_solo_worker_outlives_a_task_longer_than_two_intervals(broker, tmp_pat
         until(lambda: worker.has_logged('onnection to broker lost'), PATIENCE)
         assert site.task('execute').delay(1).get(timeout=PATIENCE) == 1
         assert set(site.done()) == {'slow', '1'}
+
+
+def test_a_solo_worker_with_a_heartbeat_thread(broker, tmp_path):
+    """The connection lasts over the task, and the task is done once."""
+    with Site(broker, tmp_path, heartbeat=1, heartbeat_thread=True) as site:
+        worker = site.start_worker('solo')
+        assert site.task('take_time').delay('slow', 4).get(timeout=PATIENCE) == 'slow'
+        assert site.task('execute').delay(1).get(timeout=PATIENCE) == 1
+        assert not worker.has_logged('onnection to broker lost')
+        assert site.done() == ['slow', '1']

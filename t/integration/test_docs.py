@@ -10,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,26 +113,6 @@ def test_asyncio_consumer_tells_of_a_loss(connection: amqp.Connection, queue: st
         asyncio.run(consume())
 
 
-@pytest.mark.slow
-def test_a_long_callback_with_a_ticker(connect: Callable[..., amqp.Connection], queue: str) -> None:
-    connection = connect(heartbeat=1)
-    channel = connection.channel()
-    done = []
-
-    def work(message: amqp.Message) -> None:
-        threading.Event().wait(5)  # five intervals in which nothing reads
-        message.channel.basic_ack(message.delivery_tag)
-        done.append(message.body)
-
-    with_heartbeats = load_example('ticker')['with_heartbeats']
-    channel.basic_publish_confirm(amqp.Message('long'), routing_key=queue)
-    channel.basic_consume(queue, callback=with_heartbeats(connection, work))
-    while not done:
-        connection.drain_events(timeout=10)
-    # A reply: the broker has read the acknowledgement, and not closed the connection.
-    assert channel.queue_declare(queue, passive=True).message_count == 0
-
-
 @contextmanager
 def running(*command: str) -> Iterator[subprocess.Popen[str]]:
     package = Path(amqp.__file__).parents[1]
@@ -171,3 +150,15 @@ def test_the_worker_lasts_over_a_restart(private_broker: Broker) -> None:
         wait_for('connecting again')
         publish('after')
         wait_for("working on 'after'")
+
+
+def test_the_pool_of_workers_ends_when_told_to(private_broker: Broker) -> None:
+    host = f'{private_broker.host}:{private_broker.port}'
+    with running(sys.executable, str(DOCS / 'examples' / 'worker_pool.py'), host) as process:
+        with amqp.Connection(host, connect_timeout=10) as connection:
+            channel = connection.channel()
+            channel.queue_declare('tasks', durable=True, auto_delete=False)
+            channel.basic_publish_confirm(amqp.Message('x'), routing_key='tasks')
+        assert "working on 'x'" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(10) == 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from contextlib import ExitStack
 
 import pytest
 from pamqp import commands
@@ -168,3 +171,57 @@ def test_in_a_forked_child(connection, wire):
     os.close(write)
     assert channel.queue_declare('q').queue == 'q'  # the parent goes on
     assert len(wire.seen(commands.Queue.Declare)) == 1
+
+
+LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+
+
+def locks_of(thing, seen):
+    """Those that an object holds, and the objects of ours that it holds."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    slots = [name for each in type(thing).__mro__ for name in getattr(each, '__slots__', ())]
+    values = list(getattr(thing, '__dict__', {}).values())
+    values += [getattr(thing, name) for name in slots if hasattr(thing, name)]
+    for value in values:
+        if isinstance(value, LOCKS):
+            yield value
+        elif type(value).__module__.startswith('amqp.'):
+            yield from locks_of(value, seen)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this platform')
+@pytest.mark.parametrize('take_down', ['collect', 'close'])
+def test_a_forked_child_waits_for_no_lock(peer, connect, take_down):
+    """All are held, at the moment of the fork, by a thread that isn't there then."""
+    peer.serve(handshake={'heartbeat': 60})
+    connection = connect(heartbeat=60, heartbeat_thread=True)
+    channel = connection.channel()
+    channel.confirm_select()
+    locks = [*locks_of(connection, set()), *locks_of(channel, set())]
+    assert len(set(map(id, locks))) >= 12
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with ExitStack() as stack:
+            for lock in locks:
+                if lock.acquire(timeout=0.1):  # but those that are held already
+                    stack.callback(lock.release)
+            held.set()
+            assert done.wait(10)
+
+    holder = Background(hold)
+    assert held.wait(10)
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover (another process)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)
+        getattr(connection, take_down)()
+        channel.collect()
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    done.set()
+    holder.result()
+    assert os.waitstatus_to_exitcode(status) == 0, 'the child hangs'
+    assert channel.queue_declare('q').queue == 'q'  # the parent goes on

@@ -14,6 +14,8 @@ from pamqp.heartbeat import Heartbeat
 
 import amqp
 from amqp import Message
+from amqp.heartbeat_thread import HeartbeatThread
+from amqp.method_framing import frame_writer
 from t.helpers.threads import until
 
 from .support import LOST, SOON, Background, ends_within, readable, unread
@@ -179,6 +181,57 @@ def test_a_thread_that_cannot_be_started_fails_the_connect(peer, monkeypatch):
     with pytest.raises(RuntimeError, match='new thread'):
         connection.connect()
     assert not connection.connected
+
+
+def test_an_end_between_the_look_and_the_start(peer, connect, monkeypatch):
+    """Another thread collects the connection when this one has seen that it is open."""
+    peer.serve(handshake={'heartbeat': 1})
+    connection = connect(heartbeat=1)
+
+    def make(beat):
+        connection.collect()
+        return HeartbeatThread(beat)
+
+    monkeypatch.setattr('amqp.connection.HeartbeatThread', make)
+    connection.start_heartbeat_thread()
+    assert not beating()
+
+
+@pytest.mark.parametrize('end', ['collect', 'stop_heartbeat_thread'])
+def test_an_end_right_before_the_start(peer, connect, monkeypatch, end):
+    peer.serve(handshake={'heartbeat': 1})
+    connection = connect(heartbeat=1)
+    start = HeartbeatThread.start
+
+    def start_late(self):
+        getattr(connection, end)()
+        start(self)
+
+    monkeypatch.setattr(HeartbeatThread, 'start', start_late)
+    connection.start_heartbeat_thread()
+    until(lambda: not beating())
+
+
+def test_a_frame_writer_that_fails_in_a_way_of_its_own(peer, connect):
+    """Nobody keeps such a connection alive any more, and everybody is told so."""
+    peer.serve(handshake={'heartbeat': 1}, mute=[commands.Queue.Declare])
+
+    def maker(connection, transport):
+        write = frame_writer(connection, transport)
+
+        def write_frame(frame_type, *args):
+            if frame_type == 8:
+                raise LookupError('no heart')
+            return write(frame_type, *args)
+
+        return write_frame
+
+    connection = connect(heartbeat=1, heartbeat_thread=True, frame_writer=maker)
+    channel = connection.channel()
+    until(lambda: not connection.connected)
+    with pytest.raises(LOST) as caught:
+        channel.queue_declare('q')
+    assert isinstance(caught.value.__cause__, LookupError)
 
 
 def test_it_does_not_hang_behind_a_write_that_stands_still(connect, small_window_peer):
