@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -796,16 +797,20 @@ def test_a_lost_connection_keeps_nothing(connection, reader, wire, seen):
     assert not reader._is_direct
 
 
+# SIGALRM is taken, which pytest-timeout uses by default.
+@pytest.mark.timeout(120, method='thread')
 @pytest.mark.parametrize('seed', range(4))
-def test_exceptions_in_a_storm_leave_it_whole_or_broken(peer, connect, seed):
+def test_exceptions_in_a_storm_leave_it_whole_or_broken(peer, connect, monkeypatch, seed):
     """A signal handler that raises anywhere within drains: no delivery twice or out of order."""
     peer.serve()
     connection = connect()
-    reader, wire = connection._reader, peer.wire()
+    wire = peer.wire()
     got = []
     connection.channel().basic_consume(
         'q', 'tag', callback=lambda message: got.append(message.delivery_tag), no_ack=True
     )
+    # Python drops what is raised within a finalizer, and reports it here.
+    monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: None)
     count, interrupted = 3000, 0
     stream = b''.join(
         delivery(1, delivery_tag=each, body=b'x' * (each % 50)) for each in range(count)
@@ -843,11 +848,11 @@ def test_exceptions_in_a_storm_leave_it_whole_or_broken(peer, connect, seed):
     sending.error()  # its end, if the connection is broken
     assert interrupted or broken
     assert got == sorted(set(got))
-    assert Background(reader._role.try_take).result()
-    assert connection._events.may_run_here()
     if broken:
         assert not connection.connected
-    else:
-        # A delivery may be lost with its callback, once for each exception.
-        assert len(got) >= count - interrupted
-        assert connection.connected
+        return
+    # A delivery may be lost with its callback, once for each exception.
+    assert len(got) >= count - interrupted
+    wire.deliver(1, delivery_tag=count)
+    while got[-1] < count:
+        connection.drain_events(timeout=SOON)
