@@ -72,6 +72,7 @@ SAME_LAYER = {
     ('outgoing', 'basic_message'),
     ('outgoing', 'tables'),
     ('events', 'thread_roles'),
+    ('method_framing', 'abstract_transport'),
     ('connection', 'channel'),
     ('connecting', 'connection'),
     ('reopenable_channel', 'abstract_channel'),
