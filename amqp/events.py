@@ -116,7 +116,11 @@ class EventQueue:
             callback(*args)
         finally:
             if not outer:
-                self._in_callback.leave()
+                try:
+                    self._in_callback.leave()
+                except BaseException:  # a signal handler's, right before
+                    self._in_callback.leave()
+                    raise
         return True
 
     def run(self, callback: Callable[[Any], Any], argument: Any) -> None:
@@ -128,7 +132,11 @@ class EventQueue:
             callback(argument)
         finally:
             if not outer:
-                self._in_callback.leave()
+                try:
+                    self._in_callback.leave()
+                except BaseException:  # a signal handler's, right before
+                    self._in_callback.leave()
+                    raise
 
     def raise_next(self) -> bool:
         """Raise the next error; whether there was a report, for it may be out of date."""

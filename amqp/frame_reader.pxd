@@ -34,6 +34,7 @@ cdef class FrameReader:
 
     cdef _share_bodies(self)
     cdef _step_down(self)
+    cdef _step_down_again(self)
     cdef _let_go(self)
     cdef Message _next_delivery(self, ReadBuffer buffer, Inbound inbound)
 

@@ -113,6 +113,11 @@ class FrameReader:
             self._let_go()
         self._role.step_down()
 
+    def _step_down_again(self) -> None:
+        """A signal handler raised while the role was given up: whether it was isn't known."""
+        self._step_down()
+        self._role.wake_all()
+
     def _let_go(self) -> None:
         """Keep nothing of what there was to read, for it keeps the connection."""
         if self._role.is_mine():
@@ -157,7 +162,11 @@ class FrameReader:
             return True
         finally:
             if not outer:
-                self._step_down()
+                try:
+                    self._step_down()
+                except BaseException:
+                    self._step_down_again()
+                    raise
 
     def deliver_next(self, polls: bool) -> bool:
         """Run the callback of the next delivery, if it is the next thing to be done.
@@ -190,9 +199,11 @@ class FrameReader:
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             raise self._failure(exc)  # noqa: B904 - it is or has the cause
         finally:
-            if self._is_over:
-                self._let_go()
-            self._role.step_down()
+            try:
+                self._step_down()
+            except BaseException:
+                self._step_down_again()
+                raise
         if callback is not None:
             self._events.run(callback, message)
         elif not self._events.run_next():
@@ -277,7 +288,11 @@ class FrameReader:
             return self._take_frame(deadline)
         finally:
             if not outer:
-                self._step_down()
+                try:
+                    self._step_down()
+                except BaseException:
+                    self._step_down_again()
+                    raise
 
     def leave_nothing_unseen(self, reports: bool = False) -> None:
         """Handle what has left the kernel: an event loop can't see it.
@@ -314,7 +329,11 @@ class FrameReader:
             pass  # nothing more is there
         finally:
             if not outer:
-                self._step_down()
+                try:
+                    self._step_down()
+                except BaseException:
+                    self._step_down_again()
+                    raise
         return count
 
     def hear_last_words(self, limit: int) -> None:
@@ -334,7 +353,11 @@ class FrameReader:
                         return
                 finally:
                     if not outer:
-                        self._step_down()
+                        try:
+                            self._step_down()
+                        except BaseException:
+                            self._step_down_again()
+                            raise
 
     def _read_frame(self, deadline: Deadline) -> bool:
         connection = self._connection()

@@ -8,11 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from t.differential.assembly import Assembly
 from t.differential.build import Builds
 from t.differential.run import Target, run
 from t.differential.tables import Tables
 
-TARGETS: tuple[type[Target], ...] = (Tables,)
+TARGETS: tuple[type[Target], ...] = (Tables, Assembly)
 
 
 def main(argv: list[str] | None = None) -> int:

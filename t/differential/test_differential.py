@@ -10,8 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from amqp import tables
+from amqp import assembly, tables
 from t.differential import __main__ as main_module
+from t.differential.assembly import Assembly
 from t.differential.build import PACKAGE, SETUP, Builds, compiler_directives
 from t.differential.run import Finding, Target, outcome, run
 from t.differential.tables import Tables
@@ -46,6 +47,15 @@ def test_cases_reach_values_and_both_errors():
     assert all(fine for _, fine in results)
     kinds = [text.split(' ', 1)[0] for text, _ in results]
     assert min(kinds.count(kind) for kind in ('value', 'FrameSyntaxError:', 'EncodeError:')) > 100
+
+
+def test_deliveries_are_taken_and_left():
+    target = Assembly()
+    cases = target.cases(random.Random(0))
+    taken = [len(target.run(assembly, next(cases))[0]) for _ in range(3000)]
+    assert taken.count(0) > 500
+    assert taken.count(1) > 500
+    assert max(taken) == 2
 
 
 class Wrong(Target):

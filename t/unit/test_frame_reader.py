@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -793,3 +795,64 @@ def test_a_lost_connection_keeps_nothing(connection, reader, wire, seen):
     connection.collect()
     assert reader._last is None
     assert not reader._is_direct
+
+
+# SIGALRM is taken, which pytest-timeout uses by default.
+@pytest.mark.timeout(120, method='thread')
+@pytest.mark.parametrize('seed', range(4))
+def test_exceptions_in_a_storm_leave_it_whole_or_broken(peer, connect, monkeypatch, seed):
+    """A signal handler that raises anywhere within drains: no delivery twice or out of order."""
+    peer.serve()
+    connection = connect()
+    wire = peer.wire()
+    got = []
+    connection.channel().basic_consume(
+        'q', 'tag', callback=lambda message: got.append(message.delivery_tag), no_ack=True
+    )
+    # Python drops what is raised within a finalizer, and reports it here.
+    monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: None)
+    count, interrupted = 3000, 0
+    stream = b''.join(
+        delivery(1, delivery_tag=each, body=b'x' * (each % 50)) for each in range(count)
+    )
+    sending = Background(wire.send_raw, stream)
+
+    def handler(number, frame):
+        raise Interrupted
+
+    def storm(seconds):
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    broken = False
+    try:
+        while not broken and (not got or got[-1] < count - 1):
+            try:
+                storm(0.0004 + 0.0003 * seed)
+                while got == [] or got[-1] < count - 1:
+                    connection.drain_events(timeout=0.2)
+            except Interrupted:
+                interrupted += 1
+            except TimeoutError:
+                break  # the last may be among those that were interrupted
+            except LOST:
+                broken = True
+            finally:
+                with suppress(Interrupted):
+                    storm(0)
+                    storm(0)
+    finally:
+        with suppress(Interrupted):
+            storm(0)
+        signal.signal(signal.SIGALRM, before)
+    sending.error()  # its end, if the connection is broken
+    assert interrupted or broken
+    assert got == sorted(set(got))
+    if broken:
+        assert not connection.connected
+        return
+    # A delivery may be lost with its callback, once for each exception.
+    assert len(got) >= count - interrupted
+    wire.deliver(1, delivery_tag=count)
+    while got[-1] < count:
+        connection.drain_events(timeout=SOON)

@@ -73,6 +73,7 @@ SAME_LAYER = {
     ('outgoing', 'basic_message'),
     ('outgoing', 'tables'),
     ('events', 'thread_roles'),
+    ('method_framing', 'abstract_transport'),
     ('connection', 'channel'),
     ('credentials', 'sasl'),
     ('connecting', 'connection'),
