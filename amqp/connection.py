@@ -848,7 +848,7 @@ class Connection(SingleUseConnection):
             return
         thread = HeartbeatThread(self._beat)
         with self._cause_lock:
-            if self._heartbeat_thread is not None or self._is_lost():
+            if self._heartbeat_thread is not None:
                 return
             self._heartbeat_thread = thread
         try:

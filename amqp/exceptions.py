@@ -26,7 +26,7 @@
         └── ChannelError                        one channel is affected
             ├── NoRoute                     312 a mandatory message reached no queue
             ├── RecoverableChannelError
-            │   ├── RPCTimeout                  no reply within rpc_timeout
+            │   ├── RPCTimeout                  no reply in time
             │   ├── ContentTooLarge         311
             │   ├── NoConsumers             313
             │   └── ResourceLocked          405
@@ -221,7 +221,10 @@ class ConsumerCancelled(RecoverableConnectionError):
 
 
 class RPCTimeout(RecoverableChannelError):
-    """No reply came within rpc_timeout; the channel has been closed.
+    """No reply came in time.
+
+    To a method, within rpc_timeout: the channel has been closed. To a call of `amqp.rpc`: its
+    client is as it was.
 
     Not a TimeoutError: callers that poll take one for "nothing to read".
     """

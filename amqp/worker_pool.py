@@ -208,8 +208,8 @@ class WorkerPool:
 
     def _handle(self, handler: Callable[[Message], Any], message: Message) -> None:
         with self._changed:
-            if message.delivery_tag not in self._unbegun:
-                return  # it has been given back
+            if self._stopping or message.delivery_tag not in self._unbegun:
+                return  # it is given back, or has been
             self._unbegun.remove(message.delivery_tag)
             self._in_hand += 1
         try:

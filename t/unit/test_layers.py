@@ -49,7 +49,7 @@ LAYERS = {
         'credentials',
     },
     4: {'abstract_channel', 'frame_reader', 'reopenable_channel', 'single_use_connection'},
-    5: {'channel', 'connecting', 'connection', 'handshake', 'worker_pool'},
+    5: {'channel', 'connecting', 'connection', 'handshake', 'rpc', 'worker_pool'},
     6: {'__init__'},
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
@@ -77,6 +77,7 @@ SAME_LAYER = {
     ('connection', 'channel'),
     ('credentials', 'sasl'),
     ('connecting', 'connection'),
+    ('rpc', 'channel'),
     ('reopenable_channel', 'abstract_channel'),
     ('single_use_connection', 'abstract_channel'),
     ('single_use_connection', 'frame_reader'),

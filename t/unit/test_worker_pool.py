@@ -221,6 +221,18 @@ def test_stop_finishes_what_is_in_hand_and_gives_back_the_rest(bench):
     assert bench.connection.connected
 
 
+def test_nothing_is_begun_once_it_is_to_stop(bench):
+    """Not even while the thread that runs has not looked yet."""
+    bench.start(bench.wait_at_the_gate, workers=1, prefetch=10, deliveries=3)
+    until(lambda: bench.begun == [1] and bench.pool._unbegun == {2, 3})
+    bench.pool.stop()
+    bench.gate.set()
+    bench.run.result()
+    assert bench.begun == [1]
+    assert len(bench.wire.seen(commands.Basic.Reject, 2)) == 2
+    assert len(bench.wire.seen(commands.Basic.Ack)) == 1
+
+
 def test_what_the_broker_sent_before_it_knew_is_given_back(bench):
     """Deliveries that cross with our cancel."""
 

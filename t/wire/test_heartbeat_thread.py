@@ -231,7 +231,7 @@ def test_a_frame_writer_that_fails_in_a_way_of_its_own(peer, connect):
     until(lambda: not connection.connected)
     with pytest.raises(LOST) as caught:
         channel.queue_declare('q')
-    assert isinstance(caught.value.__cause__, LookupError)
+    assert 'no heart' in str(caught.value.__cause__)
 
 
 def test_it_does_not_hang_behind_a_write_that_stands_still(connect, small_window_peer):
