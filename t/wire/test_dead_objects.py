@@ -57,16 +57,23 @@ ARGUMENTS = {
     'wait': ((50, 31),),
     'channel': (),
     'abort': (),
-    'renew_secret': (),
     'start_heartbeat_thread': (),
     'stop_heartbeat_thread': (),
 }
 #: Called by the library itself, with what comes from the peer.
 INTERNAL = {'dispatch_method', 'on_inbound_method', 'on_inbound_frame', 'Transport', 'Channel'}
-#: These two make a connection.
-ASIDE = INTERNAL | {'connect', 'from_url'}
+#: Two make a connection; one needs somebody who provides a secret.
+ASIDE = INTERNAL | {'connect', 'from_url', 'renew_secret'}
 #: No error after the connection is gone: they tidy up, or tell how it is.
-HARMLESS = {'close', 'collect', 'abort', 'is_alive', 'then', 'basic_cancel'}
+HARMLESS = {
+    'close',
+    'collect',
+    'abort',
+    'is_alive',
+    'then',
+    'basic_cancel',
+    'stop_heartbeat_thread',
+}
 
 
 def public(cls):
