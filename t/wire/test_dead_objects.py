@@ -40,6 +40,8 @@ ARGUMENTS = {
     'flow': (True,),
     'is_alive': (),
     'heartbeat_tick': (),
+    'start_heartbeat_thread': (),
+    'stop_heartbeat_thread': (),
     'open': (),
     'queue_bind': ('q', 'e'),
     'queue_declare': ('q',),
@@ -59,10 +61,11 @@ ARGUMENTS = {
 }
 #: Called by the library itself, with what comes from the peer.
 INTERNAL = {'dispatch_method', 'on_inbound_method', 'on_inbound_frame', 'Transport', 'Channel'}
-#: `connect` needs a peer of its own.
-ASIDE = INTERNAL | {'connect'}
+#: `connect` needs a peer of its own; `from_url` makes another connection.
+ASIDE = INTERNAL | {'connect', 'from_url'}
 #: No error after the connection is gone: they tidy up, or tell how it is.
 HARMLESS = {'close', 'collect', 'abort', 'is_alive', 'then', 'basic_cancel'}
+HARMLESS.add('stop_heartbeat_thread')
 
 
 def public(cls):
