@@ -61,8 +61,8 @@ ARGUMENTS = {
 }
 #: Called by the library itself, with what comes from the peer.
 INTERNAL = {'dispatch_method', 'on_inbound_method', 'on_inbound_frame', 'Transport', 'Channel'}
-#: `connect` needs a peer of its own; `from_url` makes another connection.
-ASIDE = INTERNAL | {'connect', 'from_url'}
+#: They need a peer of their own, an URL, credentials to ask.
+ASIDE = INTERNAL | {'connect', 'from_url', 'renew_secret'}
 #: No error after the connection is gone: they tidy up, or tell how it is.
 HARMLESS = {'close', 'collect', 'abort', 'is_alive', 'then', 'basic_cancel'}
 HARMLESS.add('stop_heartbeat_thread')
