@@ -82,7 +82,7 @@ NAN = float('nan')
         (message_ttl(1.5), {'x-message-ttl': 1500}),
         (message_ttl(0), {'x-message-ttl': 0}),
         (message_ttl(4_294_967.295), {'x-message-ttl': 2**32 - 1}),
-        (message_ttl(0.29), {'x-message-ttl': 290}),  # 0.29 * 1000 is a little less
+        (message_ttl(1.001), {'x-message-ttl': 1001}),  # 1.001 * 1000 is a little less
         (expires(0.001), {'x-expires': 1}),
         (expires(1800), {'x-expires': 1_800_000}),
         (max_length(10), {'x-max-length': 10}),

@@ -110,6 +110,19 @@ def test_the_time_of_a_call(peer, client):
     assert call.result().body == b'in time'
 
 
+def test_what_is_overdue_stays_so(peer, client):
+    call = client.call_async('x', 'server', timeout=0.05)
+    with pytest.raises(amqp.RPCTimeout):
+        call.result()
+    answer(peer.wire(), requests(peer, 1)[0], b'late')
+    with pytest.raises(TimeoutError):
+        while True:
+            client._connection.drain_events(timeout=0.05)
+    with pytest.raises(amqp.RPCTimeout):
+        call.result()
+    assert not client._channel._calls
+
+
 def test_the_time_begins_with_the_call(peer, client):
     call = client.call_async('x', 'server', timeout=0.05)
     until(lambda: call.deadline.expired(time.monotonic()))
@@ -250,6 +263,26 @@ def test_within_a_callback(peer, connect):
     assert results == [b'x']
 
 
+def test_a_callbacks_own_timeout(peer, connect):
+    peer.serve()
+    connection = connect()
+    client = Client(connection)
+
+    def on_message(message):
+        raise TimeoutError('mine')
+
+    channel = connection.channel()
+    channel.basic_consume('work', 'worker', callback=on_message)
+    call = client.call_async('x', 'server')
+    [request] = requests(peer, 1)
+    peer.wire().deliver(channel.channel_id, 'worker')
+    with pytest.raises(TimeoutError, match='mine'):
+        call.result()
+    assert not call.done()
+    answer(peer.wire(), request, tag=peer.wire().seen(commands.Basic.Consume)[0].consumer_tag)
+    assert call.result().body == b'x'
+
+
 def test_a_closed_channel_ends_calls_and_is_opened_again(peer, connect):
     peer.serve()
     client = Client(connect())
@@ -265,22 +298,26 @@ def test_a_closed_channel_ends_calls_and_is_opened_again(peer, connect):
     assert call.result().body == b'y'
 
 
-def test_a_request_waits_for_the_consumer(peer, connect, monkeypatch):
+@pytest.mark.parametrize('step', ['_basic_publish', '_prepare'])
+def test_a_request_waits_for_the_consumer(peer, connect, monkeypatch, step):
     """The channel is closed between the look at it and the publish."""
     peer.serve()
     client = Client(connect())
     channel = client._channel
-    publish = channel._basic_publish
+    original = getattr(channel, step)
     first = [True]
 
     def closed_meanwhile(*args, **kwargs):
-        if first.pop() if first else False:
+        if step == '_prepare':
+            original(*args, **kwargs)
+        if first:
+            first.clear()
             peer.wire().send(channel.channel_id, commands.Channel.Close(406, 'MEANWHILE', 0, 0))
             until(lambda: client._connection.blocking_read(SOON) and not channel.is_open)
             channel._take_unreported()
-        return publish(*args, **kwargs)
+        return None if step == '_prepare' else original(*args, **kwargs)
 
-    monkeypatch.setattr(channel, '_basic_publish', closed_meanwhile)
+    monkeypatch.setattr(channel, step, closed_meanwhile)
     call = client.call_async('x', 'server')
     [request] = requests(peer, 1)
     received = [type(frame) for _, frame in peer.wire().received]

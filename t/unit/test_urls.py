@@ -283,6 +283,8 @@ def test_nobody_is_left_in_the_clear_by_a_missing_s(name):
         'amqp://user:x?s3cret@host',
         'amqp://user:x?s3cret=y@host',
         'amqp://user:x@y?s3cret=z@host',
+        'amqp://user:5672/s3cret@host',  # else the virtual host, which is shown
+        'amqp://user:5672?locale=s3cret@host',
         'amqp://user:s3cret#x@host',
         'amqp://user:x#s3cret@host',
     ],
@@ -293,6 +295,12 @@ def test_no_part_of_a_password_is_told(url):
     told = ''.join(traceback.format_exception(caught.value))
     assert 's3cret' not in told.replace(repr(url), '')
     assert 's3cret' not in repr(caught.value)
+
+
+def test_a_password_is_not_taken_for_a_parameter():
+    with pytest.raises(ValueError) as caught:
+        parse_url('amqp://user:x@y?secret=z@host')
+    assert 'secret' not in str(caught.value)
 
 
 def test_only_text_is_a_url():

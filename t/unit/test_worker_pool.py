@@ -406,11 +406,14 @@ def test_signals_need_the_main_thread(peer, connect):
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='sends signals')
 def test_an_exception_of_a_signal_handler_ends_it_in_order(peer, connect):
-    """Control-C, as Python has it: what is in hand is finished first."""
+    """Control-C, as Python has it, while it waits: what is in hand is finished first."""
     peer.serve()
-    pool = WorkerPool(connect(), 1, 'reject', grace=SOON)
+    connection = connect()
+    pool = WorkerPool(connection, 1, 'reject', grace=SOON)
 
     def handle(message):
+        # Between two octets of a frame it would cost the connection.
+        until(lambda: connection.transport._waiting)
         os.kill(os.getpid(), signal.SIGINT)
         until(lambda: pool._stopping)
 

@@ -41,6 +41,8 @@ ARGUMENTS = {
     'flow': (True,),
     'is_alive': (),
     'heartbeat_tick': (),
+    'start_heartbeat_thread': (),
+    'stop_heartbeat_thread': (),
     'open': (),
     'queue_bind': ('q', 'e'),
     'queue_declare': ('q',),
@@ -57,23 +59,14 @@ ARGUMENTS = {
     'wait': ((50, 31),),
     'channel': (),
     'abort': (),
-    'start_heartbeat_thread': (),
-    'stop_heartbeat_thread': (),
 }
 #: Called by the library itself, with what comes from the peer.
 INTERNAL = {'dispatch_method', 'on_inbound_method', 'on_inbound_frame', 'Transport', 'Channel'}
-#: Two make a connection; one needs somebody who provides a secret.
+#: They need a peer of their own, an URL, credentials to ask.
 ASIDE = INTERNAL | {'connect', 'from_url', 'renew_secret'}
 #: No error after the connection is gone: they tidy up, or tell how it is.
-HARMLESS = {
-    'close',
-    'collect',
-    'abort',
-    'is_alive',
-    'then',
-    'basic_cancel',
-    'stop_heartbeat_thread',
-}
+HARMLESS = {'close', 'collect', 'abort', 'is_alive', 'then', 'basic_cancel'}
+HARMLESS.add('stop_heartbeat_thread')
 
 
 def public(cls):
