@@ -184,7 +184,7 @@ class AbstractChannel:
         reply = Reply(_as_methods(wait))
         connection = self._usable_connection()
         with self._send_lock:
-            before = connection.bytes_sent
+            before = connection._octets_given()
             try:
                 self._await_reply(reply)
                 self._send(sig, payload, content)

@@ -29,7 +29,7 @@ cdef class _AbstractTransport:
     cdef public object _seen
     cdef public object _write_lock
     cdef public bytearray _batch
-    cdef public Py_ssize_t _batch_depth
+    cdef public set _batches
     cdef public object _close_lock
     cdef public Py_ssize_t _waiting
     cdef public bint _closed

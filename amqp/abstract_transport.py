@@ -59,6 +59,11 @@ JOIN_LIMIT = 32 * 1024
 #: Octets that a batch puts off at most.
 BATCH_LIMIT = 64 * 1024
 
+#: Seconds that a thread which waits to read tries to send a batch for, and
+#: then reads for, in turn: a peer may take nothing until somebody reads.
+FLUSH_PATIENCE = 0.01
+READ_PATIENCE = 0.05
+
 #: The most parts sendmsg takes at once (POSIX guarantees 16; Linux has 1024).
 try:
     IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
@@ -151,9 +156,9 @@ class _AbstractTransport:
         self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
         self._write_lock: Any = threading.RLock()
-        # What has been put off, and how many batches have begun.
+        # What has been put off, and those who want that.
         self._batch = bytearray()
-        self._batch_depth = 0
+        self._batches: set[object] = set()
         self._close_lock = threading.Lock()
         self._waiting = 0
         self._closed = False
@@ -433,9 +438,17 @@ class _AbstractTransport:
             want = self._receive()
 
     def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
-        if self._batch:
-            with suppress(TimeoutError):
-                self.flush(deadline)
+        while self._batch and not self._flush_soon(deadline):
+            # What came meanwhile is read first: the peer's last words, or
+            # what it has to get rid of before it takes more.
+            soon = deadline.no_later_than(time.monotonic() + READ_PATIENCE)
+            try:
+                self._wait(want, soon, NO_FRAME)
+            except TimeoutError:
+                if soon is deadline or deadline.expired(time.monotonic()):
+                    raise
+            else:
+                return
         if self._read_buffer.is_large():
             soon = deadline.no_later_than(time.monotonic() + IDLE_AFTER)
             try:
@@ -445,6 +458,21 @@ class _AbstractTransport:
             else:
                 return
         self._wait(want, deadline, NO_FRAME)
+
+    def _flush_soon(self, deadline: Deadline) -> bool:
+        """Send what has been put off, if that takes no time; whether it is gone.
+
+        False too where the stream is dead and something is left to be read.
+        """
+        try:
+            self.flush(deadline.no_later_than(time.monotonic() + FLUSH_PATIENCE))
+        except TimeoutError:
+            return False
+        except (OSError, RecoverableConnectionError):
+            if self._peek() is None:
+                raise
+            return False
+        return True
 
     def fill_now(self) -> bool:
         """As `fill`, without waiting; whether anything came."""
@@ -566,31 +594,40 @@ class _AbstractTransport:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
             raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
-        size = sum(map(len, parts)) if self._batch_depth else inf
+        size = sum(map(len, parts)) if self._batches else inf
         if self._batch and len(self._batch) + size > BATCH_LIMIT:
             self._send_batch(deadline)
         if size > BATCH_LIMIT:
             self._send_all(parts, deadline)
             return
-        for part in parts:
-            self._batch += part
+        if self._closed:
+            self._usable_socket()
+        # At once, or an exception in between would leave half a frame.
+        self._batch += parts[0] if len(parts) == 1 else b''.join(parts)
+
+    def octets_given(self) -> int:
+        """How many have been sent or put off."""
+        sent: int = self.bytes_sent
+        return sent + len(self._batch)
 
     def _write_deadline(self) -> Deadline:
         return Deadline(self.patience(self.write_timeout), time.monotonic())
 
     # -- batches
 
-    def begin_batch(self) -> None:
-        """Put off what is written from now on, by whichever thread; nests."""
-        with self._write_lock:
-            self._batch_depth += 1
+    def begin_batch(self, batch: object) -> None:
+        """Put off what is written from now on, by whichever thread, for that *batch*."""
+        self._batches.add(batch)
 
-    def end_batch(self) -> None:
-        """Send what has been put off, unless an outer batch goes on; as `flush`."""
-        with self._write_lock:
-            self._batch_depth -= 1
-        if not self._batch_depth:
-            self.flush()
+    def end_batch(self, batch: object) -> None:
+        """That one is over: send what has been put off, unless another goes on; as `flush`.
+
+        In a forked child nothing happens: the parent sends it.
+        """
+        self._batches.discard(batch)
+        if not self._batches and self._fork_generation == fork_generation():
+            # Whoever is writing may be about to put it off: wait for that.
+            self._send_put_off(self._write_deadline())
 
     def flush(self, deadline: Deadline | None = None) -> None:
         """Send what has been put off.
@@ -598,10 +635,10 @@ class _AbstractTransport:
         Raises what `write_all` does. What the peer doesn't take in time stays
         put off, and goes out before all that is written later.
         """
-        if not self._batch:
-            return
-        if deadline is None:
-            deadline = self._write_deadline()
+        if self._batch and self._fork_generation == fork_generation():
+            self._send_put_off(self._write_deadline() if deadline is None else deadline)
+
+    def _send_put_off(self, deadline: Deadline) -> None:
         self._acquire_write_lock(deadline)
         try:
             self._send_batch(deadline)
@@ -610,6 +647,8 @@ class _AbstractTransport:
 
     def _send_batch(self, deadline: Deadline | None) -> None:
         while self._batch:
+            if self.write_torn:
+                raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
             sock = self._usable_socket()
             in_doubt = True
             try:
@@ -626,7 +665,8 @@ class _AbstractTransport:
             except TimeoutError as exc:
                 raise _lost(exc) from exc
             except BaseException:
-                self.write_torn = self.write_torn or in_doubt
+                if in_doubt:
+                    self.write_torn = True
                 raise
             if deadline is None:
                 deadline = self._write_deadline()

@@ -85,6 +85,8 @@ class Channel(ReopenableChannel):
         super().__init__(connection, channel_id, on_open)
         self.auto_decode = auto_decode
         self._consumers.direct = self._is_direct()
+        # Whether nobody has put something of his own where methods are sent.
+        self._settles_directly = type(self).send_method is Channel.send_method
         #: Whether the peer lets content flow (channel.flow).
         self.active = True
         self.cancel_callbacks: dict[str, CancelCallback] = {}
@@ -164,11 +166,15 @@ class Channel(ReopenableChannel):
             if sig == spec.Confirm.Select:
                 self._confirm_mode.begin()
             return None
-        confirmation = self._confirm_mode.number(payload, content)
+        connection = self._usable_connection()
+        confirm_mode = self._confirm_mode
+        before, last = connection._octets_given(), confirm_mode.last_tag()
         try:
+            confirmation = confirm_mode.number(payload, content)
             super()._send(sig, payload, content, timeout)
-        except BaseException:  # not an octet was sent, or the connection is lost
-            self._confirm_mode.withdraw(confirmation)
+        except BaseException as exc:  # not an octet was sent, or the connection is lost
+            connection._interrupted(exc, before)
+            confirm_mode.withdraw_behind(last)
             raise
         return confirmation
 
@@ -649,12 +655,16 @@ class Channel(ReopenableChannel):
                     return None if sent else False
                 if flags:
                     return False  # what may be returned is noted down more closely
-                sent, confirmation = False, confirm_mode.number()
+                before, last = connection._octets_given(), confirm_mode.last_tag()
                 try:
+                    confirmation = confirm_mode.number()
                     sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
-                finally:
-                    if not sent:
-                        confirm_mode.withdraw(confirmation)
+                except BaseException as exc:
+                    connection._interrupted(exc, before)
+                    confirm_mode.withdraw_behind(last)
+                    raise
+                if not sent:
+                    confirm_mode.withdraw(confirmation)
                 return confirmation if sent else False
         except _WriteFailed as exc:
             raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
@@ -665,7 +675,7 @@ class Channel(ReopenableChannel):
         if connection is None or connection._frame_writer is not connection._own_writer:
             return False
         outbound = connection._outbound
-        if outbound is None:
+        if outbound is None or not self._settles_directly:
             return False
         try:
             with self._send_lock:

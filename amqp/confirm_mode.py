@@ -78,6 +78,20 @@ class ConfirmMode:
             )
         return None
 
+    def last_tag(self) -> int:
+        """The last number."""
+        confirms = self._confirms
+        return 0 if confirms is None else confirms.last_tag
+
+    def withdraw_behind(self, last: int) -> None:
+        """Something was raised since *last* was the last number; not an octet was sent.
+
+        It may have fallen right behind the numbering.
+        """
+        with self._lock:
+            if self._confirms is not None:
+                self._confirms.withdraw_behind(last)
+
     def withdraw(self, confirmation: Confirmation | None) -> None:
         """Take the last number back: not an octet of its message was sent."""
         with self._lock:

@@ -75,6 +75,12 @@ class PublisherConfirms:
         self._outstanding.pop(self.last_tag, None)  # `fail` may have been first
         self.last_tag -= 1
 
+    def withdraw_behind(self, last: int) -> None:
+        """Take back what has been numbered since *last* was the last number."""
+        while self.last_tag > last:
+            self._outstanding.pop(self.last_tag, None)
+            self.last_tag -= 1
+
     def message_returned(self, returned: Any, likeness: object) -> None:
         """Note a returned message.
 

@@ -442,7 +442,7 @@ class Connection(SingleUseConnection):
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
             outbound = getattr(writer, '__self__', None)
-            if isinstance(outbound, Outbound):
+            if type(outbound) is Outbound and type(self).frame_writer is Connection.frame_writer:
                 self._own_writer, self._outbound = writer, outbound
             if self.heartbeat_thread:
                 self.start_heartbeat_thread()
@@ -608,6 +608,7 @@ class Connection(SingleUseConnection):
         if not self._drain_overridden:
             self._reader.wait_until(ready, deadline)
             return
+        self._flush(deadline)
         while not ready():
             self.drain_events(timeout=deadline.remaining(time.monotonic()))
 
@@ -647,13 +648,20 @@ class Connection(SingleUseConnection):
         except TimeoutError as exc:
             raise RecoverableConnectionError(f"the broker doesn't take our answer: {exc}") from exc
 
-    def _interrupted(self, exc: BaseException, bytes_sent: int) -> None:
+    def _octets_given(self) -> int:
+        """How many the transport has been given: sent, or put off by a batch."""
+        transport = self._transport
+        return 0 if transport is None else transport.octets_given()
+
+    def _interrupted(self, exc: BaseException, before: int) -> None:
         """Something was raised while a request was sent: break the connection, if it has left.
 
         For what a signal handler raises. The stream may be whole then, but
         nobody would take the reply.
+
+        :param before: what `_octets_given` was.
         """
-        if not isinstance(exc, FATAL_ERRORS) and self.bytes_sent != bytes_sent:
+        if not isinstance(exc, FATAL_ERRORS) and self._octets_given() != before:
             self._fail(exc)
 
     def _write_frame(
@@ -752,32 +760,49 @@ class Connection(SingleUseConnection):
         """Within the block, what is sent is put off and sent together.
 
         At the latest at its end, at 64 KiB, and before anything is waited
-        for: acks and publishes cost a fraction then. A write that fails does
-        so there; what `basic_publish` has returned for may be lost with it, as
-        ever without confirms. For all threads that use the connection
-        meanwhile.
+        for: acks and publishes cost a fraction then. For all threads that use
+        the connection meanwhile; blocks may overlap and nest.
+
+        A write that fails does so then. `RecoverableConnectionError`: what
+        calls have returned for may be lost with the connection, as ever
+        without confirms. ``socket.timeout``: what the broker hasn't taken
+        within ``write_timeout`` stays put off, and goes out before anything
+        that is sent later. Where the block itself raises, its error is raised.
         """
         return self._batching(self._usable_transport())
 
     @contextmanager
     def _batching(self, transport: _AbstractTransport) -> Iterator[None]:
-        transport.begin_batch()
+        batch = object()
         try:
+            transport.begin_batch(batch)
             yield
-        finally:
-            try:
-                transport.end_batch()
-            except BaseException as exc:  # noqa: BLE001 - none is swallowed
-                raise self._explained(self._write_error(transport, exc))  # noqa: B904
+        except BaseException:
+            with suppress(*FATAL_ERRORS):  # what has led to this comes first
+                self._end_batch(transport, batch)
+            raise
+        self._end_batch(transport, batch)
+
+    def _end_batch(self, transport: _AbstractTransport, batch: object) -> None:
+        try:
+            transport.end_batch(batch)
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._explained(self._write_error(transport, exc))  # noqa: B904
 
     def _flush(self, deadline: Deadline | None) -> None:
-        """Send what a batch has put off: nothing may be waited for before."""
+        """Send what a batch has put off: nothing may be waited for before.
+
+        What the broker doesn't take by the deadline stays put off.
+        """
         transport = self._transport
-        if transport is not None and transport._batch:
-            try:
-                transport.flush(deadline)
-            except BaseException as exc:  # noqa: BLE001 - none is swallowed
-                raise self._explained(self._write_error(transport, exc))  # noqa: B904
+        if transport is None or not transport._batch:
+            return
+        try:
+            transport.flush(deadline)
+        except TimeoutError:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - none is swallowed
+            raise self._explained(self._write_error(transport, exc))  # noqa: B904
 
     def _explained(self, error: BaseException) -> BaseException:
         """What to raise for the outcome of `_write_error`, outside the locks."""
@@ -949,6 +974,8 @@ class Connection(SingleUseConnection):
             self._put_frame(
                 ANSWER_PATIENCE, spec.FRAME_METHOD, 0, spec.Connection.CloseOk, b'', None
             )
+            # There is no later: the connection ends here.
+            self._usable_transport().flush(Deadline(ANSWER_PATIENCE, time.monotonic()))
         if was_closing:
             self._resolve_reply(spec.Connection.CloseOk, ())
         else:

@@ -150,7 +150,7 @@ class FrameReader:
         connection = self._connection()
         outer = self._role.is_mine()
         try:
-            if not outer and not self._role.take_or_wait(
+            if not outer and not self._take_or_wait(
                 lambda: ready() or connection._is_lost(), deadline
             ):
                 connection._usable_transport()
@@ -167,6 +167,16 @@ class FrameReader:
                 except BaseException:
                     self._step_down_again()
                     raise
+
+    def _take_or_wait(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
+        """See `ReaderRole`; who waits for another thread's reading has sent everything before.
+
+        The reader itself does so when it waits for the socket.
+        """
+        if self._role.try_take():
+            return True
+        self._connection()._flush(deadline)
+        return self._role.take_or_wait(ready, deadline)
 
     def deliver_next(self, polls: bool) -> bool:
         """Run the callback of the next delivery, if it is the next thing to be done.
@@ -282,7 +292,7 @@ class FrameReader:
         connection = self._connection()
         outer = self._role.is_mine()
         try:
-            if not outer and not self._role.take_or_wait(connection._is_lost, deadline):
+            if not outer and not self._take_or_wait(connection._is_lost, deadline):
                 connection._usable_transport()
                 return False
             return self._take_frame(deadline)
@@ -430,7 +440,11 @@ class FrameReader:
             and buffer is not None
             and buffer.frames_read == self._frames_taken
         )
-        if whole and (isinstance(exc, TimeoutError) or not isinstance(exc, FATAL_ERRORS)):
+        if whole and (
+            isinstance(exc, TimeoutError)
+            # Before a wait it sends what has been put off, which may be cut off too.
+            or not (isinstance(exc, FATAL_ERRORS) or transport.write_torn)
+        ):
             return exc
         failure: BaseException = self._connection()._fail(exc)
         return failure

@@ -235,7 +235,7 @@ class Outbound:
         stream = self._stream
         if stream is None or self._fork_generation != fork_generation():
             return False
-        before = stream.bytes_sent
+        before = stream.bytes_sent + len(stream._batch)
         try:
             return stream.write_at_once(parts)
         except BaseException as exc:  # noqa: BLE001 - none is swallowed

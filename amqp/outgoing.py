@@ -82,6 +82,8 @@ def encode_settlement(
 
     None: this takes a closer look.
     """
+    if not isinstance(delivery_tag, int):
+        return None
     try:
         return _settlement.pack(
             FRAME_METHOD, channel_id, 13, *method_sig, delivery_tag, flags, FRAME_END

@@ -53,10 +53,13 @@ cpdef list encode_publish(
     """
     cdef Writer writer
     cdef Py_ssize_t header, properties, size
-    cdef object body = message._body
+    cdef object body
     cdef bint plain = type(message) is Message
     cdef unsigned char* at
     cdef bytes octets
+    if message is None:
+        raise TypeError('None is not a Message')
+    body = message._body
     open_writer(&writer)
     try:
         if not plain or message._is_text or type(body) is not bytes:

@@ -299,7 +299,7 @@ class ReopenableChannel(AbstractChannel):
             raise _NotOpen(state, sig)
         if sig == spec.Channel.Close:
             self._state.advance(ChannelEvent.SEND_CLOSE)
-        before = connection.bytes_sent
+        before = connection._octets_given()
         try:
             connection._write_method(self.channel_id, sig, payload, content, timeout)
         except BaseException as exc:
