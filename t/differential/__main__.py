@@ -10,10 +10,11 @@ from pathlib import Path
 
 from t.differential.assembly import Assembly
 from t.differential.build import Builds
+from t.differential.outgoing import Outgoing
 from t.differential.run import Target, run
 from t.differential.tables import Tables
 
-TARGETS: tuple[type[Target], ...] = (Tables, Assembly)
+TARGETS: tuple[type[Target], ...] = (Tables, Assembly, Outgoing)
 
 
 def main(argv: list[str] | None = None) -> int:
