@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
 import threading
 import time
@@ -116,7 +115,6 @@ def test_renewed_by_ticks(peer, connect):
     while len(asked) < 4 and time.monotonic() < give_up:
         connection.heartbeat_tick()
     assert secrets(peer, 3) == ['token 2', 'token 3', 'token 4']
-    assert all(later - earlier >= 0.04 for earlier, later in itertools.pairwise(asked))
 
 
 def test_renewed_in_the_midst_of_a_drain(peer, connect):
