@@ -29,6 +29,10 @@ __all__ = ('connect',)
 #: Seconds between one round and the next, where neither the caller nor a URL says; as Pika.
 RETRY_DELAY = 2.0
 
+#: Seconds that no try is cut down to less than for the sake of later rounds: a broker far
+#: away, with TLS, takes that long.
+LEAST_SHARE = 3.0
+
 
 def connect(
     urls: str | Iterable[str] = 'amqp://',
@@ -44,8 +48,9 @@ def connect(
     :param urls: see `Connection.from_url`. Each address that a host's name
         stands for is tried, through TLS and login.
     :param timeout: seconds in all: name lookups, tries and pauses. A try has
-        an equal share of what is left, and no more than ``connect_timeout``.
-        None is no limit but that.
+        an equal share of what is left (3 seconds at least, unless other URLs
+        of its round need them), and no more than ``connect_timeout``. None
+        is no limit but that.
     :param attempts: how often to go through all URLs; 0 is until the deadline.
         By default ``connection_attempts`` of the URLs, else once.
     :param retry_delay: seconds between two rounds, give or take a half, at
@@ -91,8 +96,9 @@ class _Search:
             rounds_after = max(attempts - number - 1, 0)
             order = self._in_order(brokers)
             for position, broker in enumerate(order):
-                tries_left = len(order) - position + rounds_after * len(order)
-                connection = self._try_url(broker, tries_left)
+                in_round = len(order) - position
+                share = self._share(in_round, rounds_after * len(order))
+                connection = self._try_url(broker, share)
                 if connection is not None:
                     return connection
         raise self._failure(brokers)
@@ -109,9 +115,16 @@ class _Search:
         time.sleep(pause)
         return True
 
-    def _try_url(self, broker: BrokerURL, tries_left: int) -> Connection | None:
+    def _share(self, in_round: int, later: int) -> float | None:
+        """Seconds for one of the tries that are left, in this round and in later ones."""
+        remaining = self._deadline.remaining(time.monotonic())
+        if remaining is None:
+            return None
+        return max(remaining / (in_round + later), min(remaining / in_round, LEAST_SHARE))
+
+    def _try_url(self, broker: BrokerURL, share: float | None) -> Connection | None:
         arguments = {**broker.options, **self._options}
-        deadline = self._deadline_of(arguments, tries_left)
+        deadline = _deadline_of(arguments, share)
         if deadline.expired(time.monotonic()):
             return None
         self._tried.add(id(broker))
@@ -127,21 +140,12 @@ class _Search:
             where = str(broker)
             if address[4][0] != host:
                 where += f' at {address[4][0]}'
-            connection = self._try_address(
-                arguments, address, where, _share(deadline, len(addresses) - number)
-            )
+            remaining = deadline.remaining(time.monotonic())
+            timeout = None if remaining is None else remaining / (len(addresses) - number)
+            connection = self._try_address(arguments, address, where, timeout)
             if connection is not None:
                 return connection
         return None
-
-    def _deadline_of(self, arguments: dict[str, Any], tries_left: int) -> Deadline:
-        """When the try of one URL has to end."""
-        now = time.monotonic()
-        limit = arguments.get('connect_timeout')
-        if limit is None:
-            limit = arguments.get('rpc_timeout', 60)
-        share = Deadline(_share(self._deadline, tries_left), now)
-        return share.no_later_than(Deadline(limit, now).at)
 
     def _try_address(
         self, arguments: dict[str, Any], address: Any, where: str, timeout: float | None
@@ -186,6 +190,10 @@ class _Search:
                 yield f'{broker}: not tried, for want of time'
 
 
-def _share(deadline: Deadline, tries_left: int) -> float | None:
-    remaining = deadline.remaining(time.monotonic())
-    return None if remaining is None else remaining / tries_left
+def _deadline_of(arguments: dict[str, Any], share: float | None) -> Deadline:
+    """When the try of one URL has to end."""
+    now = time.monotonic()
+    limit = arguments.get('connect_timeout')
+    if limit is None:
+        limit = arguments.get('rpc_timeout', 60)
+    return Deadline(share, now).no_later_than(Deadline(limit, now).at)

@@ -8,25 +8,10 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from urllib.parse import unquote, urlsplit
 
 import amqp
 
 COUNT = 10_000
-
-
-def connection_from(url: str) -> amqp.Connection:
-    parts = urlsplit(url)
-    tls = parts.scheme == 'amqps'
-    return amqp.Connection(
-        f'{parts.hostname}:{parts.port or (5671 if tls else 5672)}',
-        userid=unquote(parts.username or 'guest'),
-        password=unquote(parts.password or 'guest'),
-        virtual_host=unquote(parts.path[1:]) or '/',
-        ssl=tls,
-        connect_timeout=10,
-        heartbeat=30,
-    )
 
 
 def show(title: str, **facts: object) -> None:
@@ -106,7 +91,7 @@ def consume_many(connection: amqp.Connection, channel: amqp.Channel, queue: str)
 
 
 def main(url: str) -> None:
-    with connection_from(url) as connection:
+    with amqp.connect(url, timeout=10, heartbeat=30) as connection:
         show_negotiated(connection)
 
         channel = connection.channel()

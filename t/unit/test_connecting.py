@@ -216,12 +216,41 @@ def test_until_the_deadline(dead):
     assert 'times)' in str(caught.value)
 
 
-def test_a_mute_broker_is_left_in_time_for_the_next_round(peers, connect):
+def test_a_mute_broker_is_left_in_time_for_the_next_round(peers, connect, monkeypatch):
+    monkeypatch.setattr(connecting, 'LEAST_SHARE', 0.1)
     peer = peers()
     peer.script(mute)
     began = time.monotonic()
     connect(url(peer.host), attempts=2, retry_delay=0.01, timeout=1)
     assert time.monotonic() - began < 0.9
+
+
+@pytest.mark.parametrize(
+    ('timeout', 'urls', 'attempts', 'tries', 'share'),
+    [
+        (60, 1, 1, 0, 60),
+        (60, 3, 1, 0, 20),
+        (60, 3, 1, 2, 60),  # what the others have left
+        (60, 1, 4, 0, 15),
+        (60, 2, 2, 1, 20),
+        (60, 1, 100, 0, 3),  # many rounds are no reason to hurry a broker that is far away
+        (60, 2, 100, 0, 3),
+        (4, 2, 100, 0, 2),  # other brokers are
+        (60, 2, 0, 1, 60),  # without a number of rounds, each may take all
+        (None, 2, 2, 0, None),
+    ],
+)
+def test_the_share_of_a_try(monkeypatch, timeout, urls, attempts, tries, share):
+    monkeypatch.setattr(connecting.time, 'monotonic', lambda: 0.0)
+    shares = []
+
+    def try_url(search, broker, share):
+        shares.append(share)
+        return 'connected' if len(shares) > tries else None
+
+    monkeypatch.setattr(connecting._Search, '_try_url', try_url)
+    amqp.connect(['amqp://h'] * urls, timeout=timeout, attempts=attempts)
+    assert shares[-1] == share
 
 
 def test_a_try_takes_no_longer_than_connect_timeout(peers, connect):

@@ -12,6 +12,7 @@ from pamqp.body import ContentBody
 import amqp
 from amqp import rpc
 from amqp.rpc import Client
+from amqp.states import ChannelState
 from t.helpers.threads import SOON, Background, until
 
 PROPERTIES = commands.Basic.Properties
@@ -324,6 +325,24 @@ def test_a_request_waits_for_the_consumer(peer, connect, monkeypatch, step):
     assert received.count(commands.Basic.Consume) == 2
     assert received.index(ContentBody) > len(received) - 3
     answer(peer.wire(), request)
+    assert call.result().body == b'x'
+
+
+def test_a_channel_that_is_about_to_lose_its_state(peer, client, monkeypatch):
+    """The thread that reads the broker's close has changed the state, and no more yet."""
+    channel = client._channel
+    prepare = channel._prepare
+    states = [ChannelState.REOPENABLE]
+
+    def overtaken(sig):
+        prepare(sig)
+        if sig == amqp.spec.Basic.Publish and states:
+            channel._state.state = states.pop()
+
+    monkeypatch.setattr(channel, '_prepare', overtaken)
+    call = client.call_async('x', 'server')
+    assert not states
+    answer(peer.wire(), requests(peer, 1)[0])
     assert call.result().body == b'x'
 
 
