@@ -86,6 +86,7 @@ class Inbound:
         self.bodies: dict[int, BodyBuffer] = {}
 
     def on_frame(self, frame: tuple[int, int, Payload]) -> bool:
+        """Take a frame in; whether it completed a method."""
         frame_type, channel, payload = frame
         if frame_type == FRAME_METHOD:
             return self._on_method(channel, payload)

@@ -132,7 +132,9 @@ def own_functions(module):
     return {
         name: value
         for name, value in vars(module).items()
-        if callable(value) and getattr(value, '__module__', '') == module.__name__
+        if callable(value)
+        and getattr(value, '__module__', '') == module.__name__
+        and not name.endswith('_cython__')  # for pickles, made by Cython
     }
 
 

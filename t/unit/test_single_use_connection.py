@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -181,14 +182,20 @@ def locks_of(thing, seen):
     if id(thing) in seen:
         return
     seen.add(id(thing))
-    slots = [name for each in type(thing).__mro__ for name in getattr(each, '__slots__', ())]
-    values = list(getattr(thing, '__dict__', {}).values())
-    values += [getattr(thing, name) for name in slots if hasattr(thing, name)]
-    for value in values:
+    for value in referents(thing):
         if isinstance(value, LOCKS):
             yield value
         elif type(value).__module__.startswith('amqp.'):
             yield from locks_of(value, seen)
+
+
+def referents(thing):
+    """What an object refers to, by attributes of any kind, those of extension types too."""
+    for value in gc.get_referents(thing):
+        if isinstance(value, dict):
+            yield from gc.get_referents(value)
+        else:
+            yield value
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this platform')
