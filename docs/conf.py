@@ -46,9 +46,15 @@ add_module_names = False
 nitpick_ignore_regex = [
     (r'py:.*', r'(collections|contextlib|datetime|decimal|enum|logging|types|typing)\..*'),
     (r'py:.*', r'(socket|ssl|ssl_module|vine)\..*'),
-    (r'py:.*', r'(Iterable|Mapping|Sequence|Callable|Iterator|Enum|Logger|TracebackType|Decimal|datetime)'),
+    (
+        r'py:.*',
+        r'(Iterable|Mapping|Sequence|Callable|Iterator|Enum|Logger|TracebackType|Decimal|datetime)',
+    ),
     # Type variables and aliases that are private to their modules.
-    (r'py:.*', r'.*\b(ChannelT|ReturnedT|StateT|EventT|MethodSig|_Sig|_E|_Bytes|_Write|Buffer|_Channel)'),
+    (
+        r'py:.*',
+        r'.*\b(ChannelT|ReturnedT|StateT|EventT|MethodSig|_Sig|_E|_Bytes|_Write|Buffer|_Channel)',
+    ),
     (r'py:.*', r'.*\b(Table|ConsumerCallback|CancelCallback)'),
     (r'py:.*', r'.*\b(FrameHandler|FrameWriter|InboundMethod)'),
 ]
