@@ -65,6 +65,8 @@ from .exceptions import (
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
+    from . import queue_arguments as queue_arguments
+    from . import rpc as rpc
     from .connecting import connect
     from .utils import promise
 
@@ -162,6 +164,10 @@ if not TYPE_CHECKING:  # which would believe that every name is there
             from .connecting import connect as value
         elif name == 'promise':
             from .utils import promise as value
+        elif name in ('queue_arguments', 'rpc'):
+            from importlib import import_module
+
+            value = import_module(f'amqp.{name}')
         else:
             raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
         return globals().setdefault(name, value)

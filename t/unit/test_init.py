@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,20 @@ def test_every_error_is_at_the_top():
     assert errors <= set(amqp.__all__)
     for name in errors:
         assert getattr(amqp, name) is getattr(exceptions, name)
+
+
+LATE = ('connecting', 'credentials', 'queue_arguments', 'rpc', 'urls')
+
+
+def test_what_few_programs_use_is_imported_by_these():
+    code = (
+        'import sys, amqp\n'
+        'assert callable(amqp.Connection.from_url)\n'
+        f'loaded = [name for name in {LATE} if f"amqp.{{name}}" in sys.modules]\n'
+        'assert not loaded, loaded\n'
+        'assert amqp.connect and amqp.rpc.Client and amqp.queue_arguments.quorum\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_the_version_by_its_parts():

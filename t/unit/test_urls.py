@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import traceback
 from urllib.parse import quote, urlencode
 
@@ -334,9 +332,3 @@ def test_the_numbers_of_ssl():
     ssl = pytest.importorskip('ssl')
     for name, number in parse_url.__globals__['CERTIFICATE_DEMANDS'].items():
         assert getattr(ssl, name) == number
-
-
-def test_the_package_does_not_load_it():
-    code = 'import amqp, sys; print("amqp.urls" in sys.modules)'
-    done = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == 'False'
