@@ -80,7 +80,7 @@ cpdef list encode_publish(
         if not plain:
             octets = message._serialize_properties()
             append(&writer, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
-        elif message._properties is None and message._octets is None:
+        elif not message._properties and message._octets is None:
             put16(reserve(&writer, 2), 0)
         else:
             write_properties(&writer, message.properties)
