@@ -16,24 +16,20 @@ Lock order
 from __future__ import annotations
 
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from . import sasl, spec
 from ._version import __version__
-from .abstract_channel import MethodSig, _WriteFailed
-from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
+from .abstract_channel import MethodSig
+from .abstract_transport import _AbstractTransport
 from .channel import Channel as _Channel
 from .deadline import Deadline
 from .exceptions import (
-    Blocked,
     ChannelError,
     ChannelNotOpen,
     ConnectionError,
-    ConnectionForced,
-    EncodeError,
     MessageNacked,
     RecoverableChannelError,
     RecoverableConnectionError,
@@ -41,16 +37,13 @@ from .exceptions import (
     UnexpectedFrame,
     error_for_code,
 )
-from .frame_reader import FATAL_ERRORS
 from .handshake import DEFAULT_CHANNEL_MAX, Handshake
-from .heartbeat import Heartbeat
-from .heartbeat_thread import HeartbeatThread
 from .method_framing import FrameHandler, FrameWriter, Outbound, frame_handler, frame_writer
 from .method_framing import frame_writer as _frame_writer
-from .single_use_connection import SingleUseConnection
 from .states import ConnectionEvent, ConnectionState, IllegalTransition
 from .transport import Transport
 from .utils import get_logger
+from .writing_connection import ANSWER_PATIENCE, HEARTBEAT_LOGGER, WritingConnection
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -71,23 +64,10 @@ Channel = _Channel
 DEFAULT_FRAME_MAX = 131_072
 #: RabbitMQ accepts no larger one, whatever its configuration.
 DEFAULT_MAX_MESSAGE_SIZE = 512 * 1024 * 1024
-#: Seconds within which a publish doesn't look again at the socket.
-LOOK_INTERVAL = 0.005
-#: Methods that one such look reads at most, and callbacks that may pile up
-#: before it leaves the rest to the kernel.
-LOOK_LIMIT = 100
-BACKLOG_LIMIT = 10_000
-
-#: Seconds for writing an answer to the broker: who reads must not be held up.
-ANSWER_PATIENCE = 1.0
-
 # Got by name, as SSLError is: see `__getattr__`.
 AMQP_LOGGER: Logger
 AMQP_HEARTBEAT_LOGGER: Logger
-LOGGERS = {
-    'AMQP_LOGGER': 'amqp',
-    'AMQP_HEARTBEAT_LOGGER': 'amqp.connection.Connection.heartbeat_tick',
-}
+LOGGERS = {'AMQP_LOGGER': 'amqp', 'AMQP_HEARTBEAT_LOGGER': HEARTBEAT_LOGGER}
 
 CLOSING_METHODS = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
@@ -103,7 +83,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-class Connection(SingleUseConnection):
+class Connection(WritingConnection):
     """A connection to a broker. Nothing is sent before `connect`; use it once.
 
     :param host: ``host[:port]``.
@@ -256,12 +236,9 @@ class Connection(SingleUseConnection):
         self.heartbeat: float | None = None
         self.confirm_publish = confirm_publish
         self.rpc_timeout = rpc_timeout
-        self.blocked_timeout = blocked_timeout
         self.heartbeat_thread = heartbeat_thread
         self.on_open: Any = ensure_promise(on_open)
         self.on_tune_ok: Any = ensure_promise(on_tune_ok)
-        self.on_blocked = on_blocked
-        self.on_unblocked = on_unblocked
         self.frame_handler_cls = frame_handler
         self.frame_writer_cls = frame_writer
         #: What the broker told of itself.
@@ -270,20 +247,15 @@ class Connection(SingleUseConnection):
         self.server_properties: dict[str, Any] = {}
         self.mechanisms: list[bytes] = []
         self.locales: list[str] = []
-        self._heartbeat = Heartbeat(0, 0.0)
-        # Re-entrant for a signal handler that ticks.
-        self._verdict_lock = threading.RLock()
-        self._prev_sent = self._prev_recv = 0
-        self._blocked_reason: str | None = None
         # Where `amqp.connect` has looked the host's name up already.
         self._addresses: list[Any] | None = None
-        # A maker that a caller brings knows no timeout.
-        self._timed_writer = frame_writer is _frame_writer
-        self._next_look = 0.0
         # Subclasses that read in their own way are asked each time.
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
-        super().__init__(self.channel_max)
+        super().__init__(self.channel_max, frame_writer is _frame_writer)
+        self.blocked_timeout = blocked_timeout
+        self.on_blocked = on_blocked
+        self.on_unblocked = on_unblocked
         self.max_message_size = max_message_size
 
     @classmethod
@@ -618,288 +590,6 @@ class Connection(SingleUseConnection):
             super().dispatch_method(method_sig, payload, content)
         except IllegalTransition as exc:
             raise UnexpectedFrame(str(exc), method_sig) from exc
-
-    # -- writing
-
-    def _write_method(
-        self,
-        channel_id: int,
-        sig: MethodSig,
-        payload: bytes,
-        content: Any,
-        timeout: float | None = None,
-    ) -> None:
-        """Send a method through `frame_writer`, under a ``_send_lock``.
-
-        Raises `_WriteFailed` where the stream is dead: see `_explain`.
-        """
-        transport = self._usable_transport()
-        self._try_frame(transport, timeout, spec.FRAME_METHOD, channel_id, sig, payload, content)
-
-    def _answer(self, channel_id: int, sig: MethodSig, payload: bytes) -> None:
-        """Send a method that the thread which reads owes the broker, without waiting long.
-
-        Raises `RecoverableConnectionError` where the broker doesn't take it.
-        """
-        transport = self._usable_transport()
-        frame = (spec.FRAME_METHOD, channel_id, sig, payload, None)
-        try:
-            self._write_frame(transport, ANSWER_PATIENCE, *frame)
-        except TimeoutError as exc:
-            raise RecoverableConnectionError(f"the broker doesn't take our answer: {exc}") from exc
-
-    def _octets_given(self) -> int:
-        """How many the transport has been given: sent, or put off by a batch."""
-        transport = self._transport
-        return 0 if transport is None else transport.octets_given()
-
-    def _interrupted(self, exc: BaseException, before: int) -> None:
-        """Something was raised while a request was sent: break the connection, if it has left.
-
-        For what a signal handler raises. The stream may be whole then, but
-        nobody would take the reply.
-
-        :param before: what `_octets_given` was.
-        """
-        if not isinstance(exc, FATAL_ERRORS) and self._octets_given() != before:
-            self._fail(exc)
-
-    def _write_frame(
-        self, transport: _AbstractTransport, timeout: float | None, *frame: Any
-    ) -> None:
-        try:
-            self._try_frame(transport, timeout, *frame)
-        except _WriteFailed as exc:
-            raise self._explain(exc)  # noqa: B904 - it has the cause
-
-    def _explain(self, failed: _WriteFailed) -> BaseException:
-        """End the connection after a failed write: the error to raise.
-
-        If the broker said why before it went, this raises it. Another thread
-        may be reading that, and waiting for a ``_send_lock`` to act upon it.
-        """
-        self._reader.hear_last_words(LOOK_LIMIT)
-        assert failed.__cause__ is not None
-        return self._fail(failed.__cause__)
-
-    def _try_frame(self, transport: _AbstractTransport, timeout: float | None, *frame: Any) -> None:
-        """Write a frame, and see whether the stream survives it."""
-        try:
-            self._put_frame(timeout, *frame)
-        except BaseException as exc:  # noqa: BLE001 - none is swallowed
-            raise self._write_error(transport, exc)  # noqa: B904 - it is or has the cause
-
-    def _write_error(self, transport: _AbstractTransport, exc: BaseException) -> BaseException:
-        """What to raise for an exception while writing, which the stream may not survive."""
-        if not transport.write_torn and (
-            isinstance(exc, (TimeoutError, EncodeError)) or not isinstance(exc, FATAL_ERRORS)
-        ):
-            return exc  # not an octet was sent
-        dead = isinstance(exc, (OSError, _EarlierFrameCutOff))
-        if dead and not self._events.is_collecting_here():
-            failed = _WriteFailed(self, exc)
-            failed.__cause__ = exc
-            return failed
-        return self._fail(exc)
-
-    def _put_frame(self, timeout: float | None, *frame: Any) -> None:
-        if timeout is None or not self._timed_writer:
-            self.frame_writer(*frame)
-        else:
-            self.frame_writer(*frame, timeout)
-
-    def _look_before_publish(self, channel: _Channel, deadline: Deadline) -> None:
-        """See what the broker has said: a close, a block; wait while it blocks publishers.
-
-        What is in user space is always seen; the kernel is asked when the
-        last time was a while ago, for that is a system call.
-        """
-        self._check_usable()
-        now = time.monotonic()
-        if now >= self._next_look or self._usable_transport().holds_data():
-            if len(self._events) < BACKLOG_LIMIT:
-                self._reader.look(LOOK_LIMIT)
-                self._reader.leave_nothing_unseen()
-            self._next_look = now + LOOK_INTERVAL
-            if self._outbound is not None and self._blocked_reason is None:
-                self._outbound.next_look = self._next_look
-            self._check_usable()
-        if self._blocked_reason is not None or not channel.active:
-            self._wait_unblocked(channel, deadline)
-
-    def _wait_unblocked(self, channel: _Channel, deadline: Deadline) -> None:
-        def unblocked() -> bool:
-            self._check_usable()
-            return self._blocked_reason is None and channel.active
-
-        limit = Deadline(self.blocked_timeout, time.monotonic())
-        try:
-            self._wait_until(unblocked, limit.no_later_than(deadline.at))
-        except TimeoutError:
-            now = time.monotonic()
-            text = f'the broker takes no messages: {self._blocked_reason or "channel.flow"}'
-            if limit.expired(now):
-                raise Blocked(f'{text} (waited {self.blocked_timeout} s)') from None
-            if deadline.expired(now):
-                raise TimeoutError(text) from None
-            raise  # a callback's own
-
-    def _on_blocked(self, reason: str) -> None:
-        self._blocked_reason = reason
-        if self._outbound is not None:
-            self._outbound.next_look = 0.0
-        if self.on_blocked is not None:
-            self._events.add(self, self.on_blocked, reason)
-
-    def _on_unblocked(self) -> None:
-        self._blocked_reason = None
-        if self.on_unblocked is not None:
-            self._events.add(self, self.on_unblocked)
-
-    def batch(self) -> AbstractContextManager[None]:
-        """Within the block, what is sent is put off and sent together.
-
-        At the latest at its end, at 64 KiB, and before anything is waited
-        for: acks and publishes cost a fraction then. For all threads that use
-        the connection meanwhile; blocks may overlap and nest.
-
-        A write that fails does so then. `RecoverableConnectionError`: what
-        calls have returned for may be lost with the connection, as ever
-        without confirms. ``socket.timeout``: what the broker hasn't taken
-        within ``write_timeout`` stays put off, and goes out before anything
-        that is sent later. Where the block itself raises, its error is raised.
-        """
-        return self._batching(self._usable_transport())
-
-    @contextmanager
-    def _batching(self, transport: _AbstractTransport) -> Iterator[None]:
-        batch = object()
-        try:
-            transport.begin_batch(batch)
-            yield
-        except BaseException:
-            with suppress(*FATAL_ERRORS):  # what has led to this comes first
-                self._end_batch(transport, batch)
-            raise
-        self._end_batch(transport, batch)
-
-    def _end_batch(self, transport: _AbstractTransport, batch: object) -> None:
-        try:
-            transport.end_batch(batch)
-        except BaseException as exc:  # noqa: BLE001 - none is swallowed
-            raise self._explained(self._write_error(transport, exc))  # noqa: B904
-
-    def _flush(self, deadline: Deadline | None) -> None:
-        """Send what a batch has put off: nothing may be waited for before.
-
-        What the broker doesn't take by the deadline stays put off.
-        """
-        transport = self._transport
-        if transport is None or not transport._batch:
-            return
-        try:
-            transport.flush(deadline)
-        except TimeoutError:
-            pass
-        except BaseException as exc:  # noqa: BLE001 - none is swallowed
-            raise self._explained(self._write_error(transport, exc))  # noqa: B904
-
-    def _explained(self, error: BaseException) -> BaseException:
-        """What to raise for the outcome of `_write_error`, outside the locks."""
-        return self._explain(error) if isinstance(error, _WriteFailed) else error
-
-    # -- heartbeats (specification 4.2.7)
-
-    def send_heartbeat(self) -> None:
-        """Send a heartbeat now; an error tells that the connection is lost. Thread-safe."""
-        self._write_heartbeat(self._usable_transport(), None)
-
-    def _write_heartbeat(self, transport: _AbstractTransport, timeout: float | None) -> None:
-        self._write_frame(transport, timeout, spec.FRAME_HEARTBEAT, 0, None, None, None)
-        self._flush(None if timeout is None else Deadline(timeout, time.monotonic()))
-
-    def heartbeat_tick(self, rate: int = 2) -> None:
-        """Send a heartbeat if one is due, and check the broker's.
-
-        Call it about once a second, from any thread; waits do it by
-        themselves. Data counts as a sign of life when it comes, and may be
-        left unread.
-
-        :param rate: without effect.
-
-        Raises `ConnectionForced` after two silent intervals; after up to four
-        where something that was sent before lies unread.
-        """
-        if self._credentials is not None:
-            self._credentials.renew_in_time(self.update_secret)
-        if not self.heartbeat:
-            return
-        get_logger(LOGGERS['AMQP_HEARTBEAT_LOGGER']).debug('heartbeat_tick of %r', self)
-        self._check_usable()
-        try:
-            self._keep_heartbeat(self._usable_transport())
-        except ConnectionForced as exc:
-            self._fail(exc)
-            raise
-
-    def _keep_heartbeat(self, transport: _AbstractTransport, patience: float = 0) -> None:
-        now = time.monotonic()
-        heartbeat = self._heartbeat
-        heartbeat.last_sent = max(heartbeat.last_sent, transport.sent_at)
-        heartbeat.last_received = max(heartbeat.last_received, transport.received_at)
-        self._prev_sent, self._prev_recv = transport.bytes_sent, transport.bytes_recv
-        # News is told once: of two threads that ask, one would find none.
-        with self._verdict_lock:
-            if heartbeat.peer_is_dead(now):
-                if not transport.has_news():
-                    raise ConnectionForced('Too many heartbeats missed')
-                heartbeat.last_received = now
-        if heartbeat.must_send(now):
-            heartbeat.last_sent = now
-            # What another thread is writing meanwhile stands for a heartbeat.
-            with suppress(TimeoutError):
-                self._write_heartbeat(transport, patience)
-
-    def start_heartbeat_thread(self) -> None:
-        """Have a small thread keep the heartbeats up, so that a callback may take its time.
-
-        It sends them, notices a dead peer as `heartbeat_tick` does, reads
-        nothing, runs no callback, and ends with the connection. Nothing
-        happens if it runs already, or where no heartbeats are agreed.
-        Thread-safe.
-        """
-        self._check_usable()
-        if not self.heartbeat:
-            return
-        thread = HeartbeatThread(self._beat)
-        with self._cause_lock:
-            if self._heartbeat_thread is not None:
-                return
-            self._heartbeat_thread = thread
-        try:
-            thread.start()
-        except BaseException:
-            self._heartbeat_thread = None
-            raise
-
-    def stop_heartbeat_thread(self) -> None:
-        """End that thread, and wait for it: an interval at most. Thread-safe."""
-        thread, self._heartbeat_thread = self._heartbeat_thread, None
-        if thread is not None:
-            thread.end()
-            thread.join()
-
-    def _beat(self) -> float | None:
-        """Keep the heartbeats up; seconds until it must be done again, None for never."""
-        try:
-            # Time enough for a frame that has begun to leave, for a stream
-            # that is cut off within a frame is lost.
-            patience = self._heartbeat.interval / 4
-            self._keep_heartbeat(self._usable_transport(), patience)
-        except Exception as exc:  # noqa: BLE001 - nobody keeps the connection alive any more
-            self._fail(exc)
-            return None
-        return max(self._heartbeat.next_look() - time.monotonic(), 0.0)
 
     # -- close
 

@@ -24,7 +24,22 @@ cdef inline unsigned long long current(bint is_native) except? 0:
 
 
 cdef class ReaderRole:
-    """A role for one thread, which may take it again while it has it."""
+    """A role for one thread, which may take it again while it has it.
+
+    It is re-entrant for callbacks that run while their thread reads: those of
+    subclasses that dispatch in their own way. What a signal handler raises may
+    fall right behind the taking, so take it within the ``try`` whose
+    ``finally`` steps down::
+
+        outer = role.is_mine()
+        try:
+            if not outer and not role.try_take():
+                return
+            ...
+        finally:
+            if not outer:
+                role.step_down()
+    """
 
     def __cinit__(self):
         self._is_native = are_threads_native()
@@ -88,7 +103,7 @@ cdef class ReaderRole:
 
 
 cdef class CallbackThreads:
-    """The threads that are within a callback."""
+    """The threads that are within a callback of one connection."""
 
     def __cinit__(self):
         self._is_native = are_threads_native()

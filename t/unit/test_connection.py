@@ -11,6 +11,7 @@ from pamqp import commands, heartbeat
 
 import amqp
 from amqp import connection as module
+from amqp import writing_connection
 from amqp import frame_reader as frame_reader_module
 from amqp import sasl, spec
 from amqp import transport as transport_module
@@ -475,7 +476,7 @@ def clock(monkeypatch):
             return self.now
 
     made = Clock()
-    return made, lambda: monkeypatch.setattr(module, 'time', made)
+    return made, lambda: monkeypatch.setattr(writing_connection, 'time', made)
 
 
 def test_ticks(peer, connect, clock):

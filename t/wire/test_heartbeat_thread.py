@@ -192,7 +192,7 @@ def test_an_end_between_the_look_and_the_start(peer, connect, monkeypatch):
         connection.collect()
         return HeartbeatThread(beat)
 
-    monkeypatch.setattr('amqp.connection.HeartbeatThread', make)
+    monkeypatch.setattr('amqp.writing_connection.HeartbeatThread', make)
     connection.start_heartbeat_thread()
     assert not beating()
 
