@@ -11,9 +11,8 @@ from pamqp import commands, heartbeat
 
 import amqp
 from amqp import connection as module
-from amqp import writing_connection
 from amqp import frame_reader as frame_reader_module
-from amqp import sasl, spec
+from amqp import sasl, spec, writing_connection
 from amqp import transport as transport_module
 from amqp.connection import Connection
 from amqp.method_framing import frame_handler, frame_writer
