@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -79,8 +78,8 @@ class Reply:
 class AbstractChannel:
     """Superclass of `Connection` and `Channel`.
 
-    Subclasses name the methods they take in ``_METHODS``, and what to do upon
-    each in ``_setup_listeners``.
+    Subclasses name the methods they take in ``_METHODS``, and tell by
+    ``_listener`` what to do upon each.
     """
 
     _METHODS: ClassVar[dict[MethodSig, spec.method_t]] = {}
@@ -96,12 +95,11 @@ class AbstractChannel:
         self.method_queue: list[Any] = []
         #: Counts how often the channel has lost what the broker knew of it.
         self.incarnation = 0
-        self._callbacks: dict[MethodSig, Callable[..., Any]] = {}
-        self._pending: dict[MethodSig, deque[Reply]] = {}
+        # The places for replies, in the order of the requests.
+        self._pending: list[Reply] = []
         # The reply to each thread's latest request, until `wait` takes it over.
         self._requested: dict[int, Reply] = {}
         self._renew_locks()
-        self._setup_listeners()
 
     def __enter__(self: ChannelT) -> ChannelT:
         return self
@@ -123,8 +121,9 @@ class AbstractChannel:
         self._send_lock: Any = threading.RLock()
         self._pending_lock = threading.Lock()
 
-    def _setup_listeners(self) -> None:
-        """Fill ``_callbacks``: what is called with the arguments of each method."""
+    def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
+        """What is called with the arguments of a method, if anything is."""
+        return None
 
     def close(self) -> None:
         """Close this channel."""
@@ -292,22 +291,18 @@ class AbstractChannel:
 
     def _await_reply(self, reply: Reply) -> None:
         with self._pending_lock:
-            for sig in reply.methods:
-                self._pending.setdefault(sig, deque()).append(reply)
+            self._pending.append(reply)
 
     def _forget_reply(self, reply: Reply) -> None:
         with self._pending_lock:
-            for sig in reply.methods:
-                waiting = self._pending.get(sig)
-                if waiting is not None and reply in waiting:
-                    waiting.remove(reply)
+            if reply in self._pending:
+                self._pending.remove(reply)
 
     def _fail_replies(self, error: BaseException) -> bool:
         """Wake all who wait on this channel; whether there was anybody."""
         with self._pending_lock:
-            waiting = {id(reply): reply for each in self._pending.values() for reply in each}
-            self._pending.clear()
-        for reply in waiting.values():
+            waiting, self._pending = self._pending, []
+        for reply in waiting:
             reply.fail(error)
         return bool(waiting)
 
@@ -319,7 +314,7 @@ class AbstractChannel:
         if method is None:
             raise UnexpectedFrame(f'method {method_sig} on channel {self.channel_id}', method_sig)
         args = self._decode_arguments(method, payload, content)
-        listener = self._callbacks.get(method_sig)
+        listener = self._listener(method_sig)
         if listener is not None:
             listener(*args)
         self._resolve_reply(method_sig, args)
@@ -341,14 +336,18 @@ class AbstractChannel:
 
     def _resolve_reply(self, method_sig: MethodSig, args: tuple[Any, ...]) -> None:
         with self._pending_lock:
-            waiting = self._pending.get(method_sig)
-            if not waiting:
+            reply = self._awaited(method_sig)
+            if reply is None:
                 return
-            reply = waiting.popleft()
-            for other in reply.methods:
-                if other != method_sig:
-                    self._pending[other].remove(reply)
+            self._pending.remove(reply)
         reply.succeed(args)
+
+    def _awaited(self, method_sig: MethodSig) -> Reply | None:
+        """The place for the next reply that is this method."""
+        for reply in self._pending:
+            if method_sig in reply.methods:
+                return reply
+        return None
 
 
 def _as_methods(method: MethodSig | Sequence[MethodSig]) -> tuple[MethodSig, ...]:

@@ -75,6 +75,18 @@ class Channel(ReopenableChannel):
         if sig[0] != spec.Connection.CLASS_ID and method.direction != 'client'
     }
 
+    _LISTENERS: ClassVar[dict[MethodSig, str]] = {
+        **ReopenableChannel._LISTENERS,
+        spec.Channel.Flow: '_on_flow',
+        spec.Basic.Cancel: '_on_basic_cancel',
+        spec.Basic.CancelOk: '_on_basic_cancel_ok',
+        spec.Basic.Deliver: '_on_basic_deliver',
+        spec.Basic.GetOk: '_on_get_ok',
+        spec.Basic.Return: '_on_basic_return',
+        spec.Basic.Ack: '_on_basic_ack',
+        spec.Basic.Nack: '_on_basic_nack',
+    }
+
     def __init__(
         self,
         connection: Any,
@@ -125,21 +137,6 @@ class Channel(ReopenableChannel):
         super()._renew_locks()
         # One that is held in the parent would block for ever here.
         self._confirm_mode = ConfirmMode()
-
-    def _setup_listeners(self) -> None:
-        super()._setup_listeners()
-        self._callbacks.update(
-            {
-                spec.Channel.Flow: self._on_flow,
-                spec.Basic.Cancel: self._on_basic_cancel,
-                spec.Basic.CancelOk: self._on_basic_cancel_ok,
-                spec.Basic.Deliver: self._on_basic_deliver,
-                spec.Basic.GetOk: self._on_get_ok,
-                spec.Basic.Return: self._on_basic_return,
-                spec.Basic.Ack: self._on_basic_ack,
-                spec.Basic.Nack: self._on_basic_nack,
-            }
-        )
 
     # -- what its life means for what it carries
 

@@ -253,6 +253,7 @@ class Connection(WritingConnection):
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
         super().__init__(self.channel_max, frame_writer is _frame_writer)
+        self._callbacks = self._listeners()
         self.blocked_timeout = blocked_timeout
         self.on_blocked = on_blocked
         self.on_unblocked = on_unblocked
@@ -273,23 +274,21 @@ class Connection(WritingConnection):
         return cls(**{**parse_url(url).options, **overrides})
 
     def __repr__(self) -> str:
-        state = self._state.state.value
+        state = self._state.state
         return f'<AMQP Connection: {self.host}/{self.virtual_host} ({state}) at {id(self):#x}>'
 
     def __enter__(self) -> Connection:
         self.connect()
         return self
 
-    def _setup_listeners(self) -> None:
-        self._callbacks.update(
-            {
-                **Handshake(self).listeners(),
-                spec.Connection.Close: self._on_close,
-                spec.Connection.CloseOk: self._on_close_ok,
-                spec.Connection.Blocked: self._on_blocked,
-                spec.Connection.Unblocked: self._on_unblocked,
-            }
-        )
+    def _listeners(self) -> dict[MethodSig, Callable[..., Any]]:
+        return {
+            **Handshake(self).listeners(),
+            spec.Connection.Close: self._on_close,
+            spec.Connection.CloseOk: self._on_close_ok,
+            spec.Connection.Blocked: self._on_blocked,
+            spec.Connection.Unblocked: self._on_unblocked,
+        }
 
     # -- what there is to know
 
@@ -419,7 +418,7 @@ class Connection(WritingConnection):
             if self.heartbeat_thread:
                 self.start_heartbeat_thread()
         except BaseException as exc:
-            stage = self._state.state.value
+            stage = self._state.state
             self._tear_down(exc)
             if isinstance(exc, TimeoutError):
                 raise TimeoutError(f'{exc} (connecting to {self.host}, {stage})') from exc

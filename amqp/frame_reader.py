@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -54,8 +53,10 @@ class FrameReader:
     """
 
     def __init__(self, connection: Any, events: EventQueue) -> None:
+        from weakref import ref  # with the first connection; see `amqp.utils`
+
         # Weak, for a lost connection is freed at once: see `Connection.collect`.
-        self._connection: Callable[[], Any] = weakref.ref(connection)
+        self._connection: Callable[[], Any] = ref(connection)
         self._events = events
         self._role = ReaderRole()
         self._fork_generation = fork_generation()

@@ -6,13 +6,13 @@ It knows of no connection: it calls a method again and again, when that says.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from typing import Any
+    from weakref import WeakMethod
 
 __all__ = ('HeartbeatThread',)
 
@@ -30,6 +30,8 @@ class HeartbeatThread:
     __slots__ = ('_thread', '_until_ended')
 
     def __init__(self, beat: Callable[[], float | None]) -> None:
+        from weakref import WeakMethod  # with the first thread; see `amqp.utils`
+
         # Held until the thread is to end. An Event won't do: its own lock may be
         # held by the very thread that the garbage collector, or a signal
         # handler, interrupts in order to end this one.
@@ -37,7 +39,7 @@ class HeartbeatThread:
         self._until_ended.acquire()
         self._thread = threading.Thread(
             target=_beat_until,
-            args=(self._until_ended, weakref.WeakMethod(beat, lambda _: self.end())),
+            args=(self._until_ended, WeakMethod(beat, lambda _: self.end())),
             name='amqp heartbeat',
             daemon=True,
         )
@@ -57,7 +59,7 @@ class HeartbeatThread:
             self._thread.join()
 
 
-def _beat_until(ended: Any, method: weakref.WeakMethod[Callable[[], float | None]]) -> None:
+def _beat_until(ended: Any, method: WeakMethod[Callable[[], float | None]]) -> None:
     pause: float | None = 0.0
     while pause is not None and not ended.acquire(timeout=pause):
         beat = method()

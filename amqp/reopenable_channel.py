@@ -31,7 +31,7 @@ from .states import (
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, ClassVar
 
 __all__ = ('ReopenableChannel',)
 
@@ -50,8 +50,8 @@ OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
 class _NotOpen(RecoverableChannelError):
     """Another thread has closed the channel, or read its close, since it was looked at."""
 
-    def __init__(self, state: ChannelState, sig: MethodSig) -> None:
-        super().__init__(f'the channel is {state.value} meanwhile', sig)
+    def __init__(self, state: str, sig: MethodSig) -> None:
+        super().__init__(f'the channel is {state} meanwhile', sig)
         self.state = state
 
 
@@ -61,6 +61,14 @@ class ReopenableChannel(AbstractChannel):
     :param channel_id: the number to use; by default a free one.
     :param on_open: called with this channel when it has been opened.
     """
+
+    #: What is called upon each method. By name: bound methods would be the
+    #: largest part of a channel.
+    _LISTENERS: ClassVar[dict[MethodSig, str]] = {
+        spec.Channel.OpenOk: '_on_open_ok',
+        spec.Channel.Close: '_on_close',
+        spec.Channel.CloseOk: '_on_close_ok',
+    }
 
     def __init__(
         self, connection: Any, channel_id: int | None, on_open: Callable[[Any], Any] | None
@@ -87,16 +95,11 @@ class ReopenableChannel(AbstractChannel):
         self._unreported: AMQPError | None = None
 
     def __repr__(self) -> str:
-        return f'<{type(self).__name__}: {self.channel_id} ({self._state.state.value})>'
+        return f'<{type(self).__name__}: {self.channel_id} ({self._state.state})>'
 
-    def _setup_listeners(self) -> None:
-        self._callbacks.update(
-            {
-                spec.Channel.OpenOk: self._on_open_ok,
-                spec.Channel.Close: self._on_close,
-                spec.Channel.CloseOk: self._on_close_ok,
-            }
-        )
+    def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
+        name = self._LISTENERS.get(method_sig)
+        return None if name is None else getattr(self, name)
 
     @property
     def is_open(self) -> bool:
@@ -131,7 +134,7 @@ class ReopenableChannel(AbstractChannel):
         try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
         except TimeoutError:
-            if not self._pending.get(spec.Channel.OpenOk):  # not an octet was sent
+            if self._awaited(spec.Channel.OpenOk) is None:  # not an octet was sent
                 self._state.state = ChannelState.REOPENABLE
             raise
         self.on_open(self)
@@ -265,7 +268,6 @@ class ReopenableChannel(AbstractChannel):
         self._state.advance(ChannelEvent.LOST)
         connection._registry.forget(self, reuse_id=let_go)
         self._lose_state(connection._lost_error())
-        self._callbacks.clear()
         self._consumers.channel = None
         self.on_open = promise()
 
@@ -338,7 +340,7 @@ class ReopenableChannel(AbstractChannel):
             return  # collected while the method waited to be dispatched
         opening = state is ChannelState.OPENING and method_sig in OPENING_METHODS
         if not opening and state not in (ChannelState.OPEN, ChannelState.CLOSING):
-            raise UnexpectedFrame(f'channel {self.channel_id} is {state.value}', method_sig)
+            raise UnexpectedFrame(f'channel {self.channel_id} is {state}', method_sig)
         try:
             super().dispatch_method(method_sig, payload, content)
         except IllegalTransition as exc:

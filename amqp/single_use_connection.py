@@ -6,8 +6,9 @@ Which step may follow which stands in `amqp.states`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
-from .abstract_channel import AbstractChannel
+from .abstract_channel import AbstractChannel, MethodSig
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
 from .channel_registry import ChannelRegistry
 from .events import EventQueue
@@ -54,7 +55,12 @@ class SingleUseConnection(AbstractChannel):
         self._reader = FrameReader(self, self._events)
         self._heartbeat_thread: HeartbeatThread | None = None
         self._fork_generation = fork_generation()
+        # What is called with the arguments of each method.
+        self._callbacks: dict[MethodSig, Callable[..., Any]] = {}
         super().__init__(self, 0)
+
+    def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
+        return self._callbacks.get(method_sig)
 
     # -- what there is to know
 

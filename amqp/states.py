@@ -7,15 +7,12 @@ connection ends with `UnexpectedFrame`.
 
 Events named ``SEND_...`` are ours, ``RECV_...`` are the peer's; ``LOST`` is
 whatever ends a connection without the exchange of close and close-ok.
+
+States and events are the words that messages and diagrams have for them;
+``enum`` would take longer to import than most of this package.
 """
 
 from __future__ import annotations
-
-from enum import Enum
-
-TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = (
     'CHANNEL_TRANSITIONS',
@@ -29,7 +26,11 @@ __all__ = (
 )
 
 
-class ConnectionState(Enum):
+def _words(names: type) -> list[str]:
+    return [word for name, word in vars(names).items() if name.isupper()]
+
+
+class ConnectionState:
     """Where a connection stands. A connection is used once: CLOSED is final."""
 
     NEW = 'new'
@@ -41,7 +42,7 @@ class ConnectionState(Enum):
     CLOSED = 'closed'
 
 
-class ConnectionEvent(Enum):
+class ConnectionEvent:
     """What moves a connection on."""
 
     SEND_HEADER = 'send protocol header'
@@ -70,11 +71,11 @@ CONNECTION_TRANSITIONS = {
     (ConnectionState.OPEN, ConnectionEvent.RECV_CLOSE): ConnectionState.CLOSED,
     # Both sides may close at once: theirs is answered, ours needs no answer then.
     (ConnectionState.CLOSING, ConnectionEvent.RECV_CLOSE): ConnectionState.CLOSED,
-    **{(state, ConnectionEvent.LOST): ConnectionState.CLOSED for state in ConnectionState},
+    **{(state, ConnectionEvent.LOST): ConnectionState.CLOSED for state in _words(ConnectionState)},
 }
 
 
-class ChannelState(Enum):
+class ChannelState:
     """Where a channel stands.
 
     REOPENABLE is a channel that the broker closed: the next use of the same
@@ -89,7 +90,7 @@ class ChannelState(Enum):
     CLOSED = 'closed'
 
 
-class ChannelEvent(Enum):
+class ChannelEvent:
     """What moves a channel on."""
 
     SEND_OPEN = 'send open'
@@ -117,15 +118,15 @@ CHANNEL_TRANSITIONS = {
     # A request whose reply never came leaves the channel under a fresh id.
     (ChannelState.OPENING, ChannelEvent.RPC_TIMEOUT): ChannelState.REOPENABLE,
     (ChannelState.OPEN, ChannelEvent.RPC_TIMEOUT): ChannelState.REOPENABLE,
-    **{(state, ChannelEvent.LOST): ChannelState.CLOSED for state in ChannelState},
+    **{(state, ChannelEvent.LOST): ChannelState.CLOSED for state in _words(ChannelState)},
 }
 
 
 class IllegalTransition(Exception):
     """An event that the table has no row for."""
 
-    def __init__(self, state: Enum, event: Enum) -> None:
-        super().__init__(f'{event.value} is not possible while {state.value}')
+    def __init__(self, state: str, event: str) -> None:
+        super().__init__(f'{event} is not possible while {state}')
         self.state = state
         self.event = event
 
@@ -135,11 +136,11 @@ class StateMachine:
 
     __slots__ = ('_transitions', 'state')
 
-    def __init__(self, transitions: dict[Any, Any], start: Enum) -> None:
+    def __init__(self, transitions: dict[tuple[str, str], str], start: str) -> None:
         self._transitions = transitions
-        self.state: Any = start
+        self.state = start
 
-    def advance(self, event: Enum) -> Any:
+    def advance(self, event: str) -> str:
         """Move on and tell the new state; `IllegalTransition` without a row."""
         try:
             self.state = self._transitions[self.state, event]

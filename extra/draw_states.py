@@ -15,13 +15,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / 'docs' / 'images'
 
-Transitions = Mapping[tuple[Enum, Enum], Enum]
+Transitions = Mapping[tuple[str, str], str]
 
 STYLE = """\
     bgcolor="transparent"; nodesep=0.5; ranksep=0.45;
@@ -32,7 +31,7 @@ STYLE = """\
     anywhere [label="any state", style="rounded,dashed"];"""
 
 
-def tables() -> dict[str, tuple[Transitions, Enum]]:
+def tables() -> dict[str, tuple[Transitions, str]]:
     """The tables to draw, each with its first state, by the name of its files."""
     sys.path.insert(0, str(ROOT))
     try:
@@ -45,10 +44,10 @@ def tables() -> dict[str, tuple[Transitions, Enum]]:
     }
 
 
-def from_everywhere(transitions: Transitions) -> dict[Enum, Enum]:
+def from_everywhere(transitions: Transitions) -> dict[str, str]:
     """Events that lead from every state to the same one, and where: they are drawn once."""
     states = {state for state, _ in transitions} | set(transitions.values())
-    targets: dict[Enum, list[Enum]] = {}
+    targets: dict[str, list[str]] = {}
     for (_, event), target in transitions.items():
         targets.setdefault(event, []).append(target)
     return {
@@ -63,23 +62,22 @@ def edge(source: str, target: str, labels: list[str], style: str = '') -> str:
     return f'    {source} -> "{target}" [label="{label}"{style}];'
 
 
-def to_dot(name: str, transitions: Transitions, start: Enum) -> str:
+def to_dot(name: str, transitions: Transitions, start: str) -> str:
     """The diagram in graphviz's language; one arrow for all events between two states."""
     everywhere = from_everywhere(transitions)
     edges: dict[tuple[str, str], list[str]] = {}
     for (state, event), target in transitions.items():
         if event not in everywhere:
-            edges.setdefault((state.value, target.value), []).append(event.value)
+            edges.setdefault((state, target), []).append(event)
     lines = [
         '// Made by extra/draw_states.py from amqp/states.py; do not edit.',
         f'digraph {name} {{',
         STYLE,
-        f'    start -> "{start.value}";',
+        f'    start -> "{start}";',
     ]
     lines += [edge(f'"{source}"', target, labels) for (source, target), labels in edges.items()]
     lines += [
-        edge('anywhere', target.value, [event.value], ', style=dashed')
-        for event, target in everywhere.items()
+        edge('anywhere', target, [event], ', style=dashed') for event, target in everywhere.items()
     ]
     return '\n'.join([*lines, '}']) + '\n'
 

@@ -10,7 +10,6 @@ from pamqp import commands
 from pamqp.header import ContentHeader
 
 import amqp
-from amqp import spec
 from amqp.channel import REJECTED_MESSAGE_WITHOUT_CALLBACK, Channel
 from amqp.protocol import queue_declare_ok_t
 from t.helpers.threads import Background, Interrupted, InterruptedLock, until
@@ -212,7 +211,7 @@ def test_an_unbind_that_nobody_waits_for_takes_its_own_reply(peer, connect):
     second = Background(channel.queue_unbind, 'q', 'e', 'second')
     wire.seen(commands.Queue.Unbind, 2)
     wire.send(1, commands.Queue.UnbindOk())
-    until(lambda: len(channel._pending[spec.Queue.UnbindOk]) == 1)
+    until(lambda: len(channel._pending) == 1)
     wire.send(1, commands.Queue.UnbindOk())
     second.result()
 

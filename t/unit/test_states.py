@@ -21,6 +21,10 @@ TABLES = [
 ]
 
 
+def words(names):
+    return [word for name, word in vars(names).items() if name.isupper()]
+
+
 def walk(transitions, start, events):
     machine = StateMachine(transitions, start)
     return [machine.advance(event) for event in events][-1]
@@ -42,8 +46,8 @@ def walk(transitions, start, events):
     ],
 )
 def test_life_of_a_connection(events, end):
-    steps = [ConnectionEvent[name] for name in events.split()]
-    assert walk(CONNECTION_TRANSITIONS, ConnectionState.NEW, steps) is ConnectionState[end]
+    steps = [getattr(ConnectionEvent, name) for name in events.split()]
+    assert walk(CONNECTION_TRANSITIONS, ConnectionState.NEW, steps) is getattr(ConnectionState, end)
 
 
 @pytest.mark.parametrize(
@@ -62,15 +66,15 @@ def test_life_of_a_connection(events, end):
     ],
 )
 def test_life_of_a_channel(events, end):
-    steps = [ChannelEvent[name] for name in events.split()]
-    assert walk(CHANNEL_TRANSITIONS, ChannelState.NEW, steps) is ChannelState[end]
+    steps = [getattr(ChannelEvent, name) for name in events.split()]
+    assert walk(CHANNEL_TRANSITIONS, ChannelState.NEW, steps) is getattr(ChannelState, end)
 
 
 @pytest.mark.parametrize(('transitions', 'states', 'events'), TABLES)
 def test_a_loss_ends_everything_and_nothing_follows(transitions, states, events):
-    for state in states:
+    for state in words(states):
         assert transitions[state, events.LOST] is states.CLOSED
-    for event in events:
+    for event in words(events):
         if event is not events.LOST:
             assert (states.CLOSED, event) not in transitions
 
@@ -84,14 +88,14 @@ def test_every_state_is_reached_and_every_event_has_a_row(transitions, states, e
             if state is here and there not in reached:
                 reached.add(there)
                 todo.append(there)
-    assert reached == set(states)
-    assert {event for _, event in transitions} == set(events)
+    assert reached == set(words(states))
+    assert {event for _, event in transitions} == set(words(events))
 
 
 @pytest.mark.parametrize(('transitions', 'states', 'events'), TABLES)
 def test_what_has_no_row_is_refused_and_changes_nothing(transitions, states, events):
-    for state in states:
-        for event in events:
+    for state in words(states):
+        for event in words(events):
             machine = StateMachine(transitions, state)
             if (state, event) in transitions:
                 assert machine.advance(event) is machine.state is transitions[state, event]
@@ -100,7 +104,7 @@ def test_what_has_no_row_is_refused_and_changes_nothing(transitions, states, eve
                 machine.advance(event)
             assert machine.state is state
             assert (caught.value.state, caught.value.event) == (state, event)
-            assert str(caught.value) == f'{event.value} is not possible while {state.value}'
+            assert str(caught.value) == f'{event} is not possible while {state}'
 
 
 @pytest.mark.parametrize(
