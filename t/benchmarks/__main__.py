@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--rounds', type=int)
     parser.add_argument('--budget', type=float, help='seconds of CPU of each measurement')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures')
-    parser.add_argument('--markdown', type=Path, metavar='FILE', help='write the table')
+    parser.add_argument('--markdown', type=Path, metavar='FILE', help='write the tables')
+    parser.add_argument('--rst', type=Path, metavar='FILE', help='the same for the documentation')
     parser.add_argument('--chart', type=Path, metavar='FILE', help='draw the chart (.svg, .png)')
     parser.add_argument('--load', type=Path, metavar='FILE', help='measure nothing; from --json')
     parser.add_argument('--broker', metavar='URL', default=os.environ.get('AMQP_URL'))
@@ -168,7 +169,9 @@ def write(report: Report, args: argparse.Namespace) -> None:
         report.save(args.json)
     text = report.markdown()
     if args.markdown:
-        args.markdown.write_text(text)
+        args.markdown.write_text(text, encoding='utf-8')
+    if args.rst:
+        args.rst.write_text(report.rst(), encoding='utf-8')
     if args.chart:
         from t.benchmarks.chart import draw
 

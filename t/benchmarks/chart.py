@@ -83,5 +83,5 @@ def _dress(axes: Axes, workloads: list[Workload]) -> None:
     axes.grid(axis='x', alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.set_xlabel('CPU time of a message: so many times less than py-amqp (to the right: better)')
+    axes.set_xlabel('so many times less CPU than py-amqp (to the right: better)')
     axes.legend(loc='lower right', fontsize=7)

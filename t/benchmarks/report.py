@@ -1,4 +1,4 @@
-"""From the figures of all rounds to a table with the goals beside them.
+"""From the figures of all rounds to tables with the goals beside them.
 
 A figure is the median of the rounds. A ratio is the median of each round's ratio: what the machine
 did besides in that round weighs on both.
@@ -10,14 +10,15 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from t.benchmarks.contestants import BASELINE, CONTESTANTS
+from t.benchmarks.floor import Floor
 from t.benchmarks.workloads import WORKLOADS, Goal, Workload
 
-COMPILED, PURE = 'compiled', 'pure'
+COMPILED, PURE, FLOOR = 'compiled', 'pure', Floor.key
 UNITS = {
     'cpu': 'µs',
     'calls': '',
@@ -33,6 +34,10 @@ TITLES = {PEER: 'Against the scripted peer', BROKER: 'Against RabbitMQ'}
 SHORT = ' ✗'
 NOTHING = '–'
 
+Row = list[str]
+#: What is said above it, its head and its lines.
+Table = tuple[str, Row, list[Row]]
+
 
 class Report:
     """What was measured, on which machine; may be saved and loaded."""
@@ -43,16 +48,17 @@ class Report:
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding='utf-8'))
         return cls(data['about'], data['results'])
 
     def save(self, path: Path) -> None:
-        data = {'about': self.about, 'results': self.results}
-        path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + '\n')
+        about = json.dumps(self.about, indent=1, ensure_ascii=False)
+        results = ',\n'.join(json.dumps(result, ensure_ascii=False) for result in self.results)
+        path.write_text(f'{{"about": {about},\n"results": [\n{results}\n]}}\n', encoding='utf-8')
 
     def add(self, where: str, workload: str, contestant: str, number: int, result: Any) -> None:
         place = {'where': where, 'workload': workload, 'contestant': contestant, 'round': number}
-        self.results.append({**place, **result})
+        self.results.append(shortened({**place, **result}))
 
     # -- figures
 
@@ -92,7 +98,7 @@ class Report:
         )
         return reached is not None and not goal.met(reached)
 
-    # -- the table
+    # -- the tables
 
     def contestants(self, where: str = PEER) -> list[str]:
         seen = {result['contestant'] for result in self.results if result['where'] == where}
@@ -103,11 +109,42 @@ class Report:
         return [workload for key, workload in WORKLOADS.items() if key in seen]
 
     def markdown(self) -> str:
+        return self._text(markdown_heading, markdown_table)
+
+    def rst(self) -> str:
+        """The same for the documentation, with names for single figures: |compiled ack-1k|."""
+        names = '\n'.join(self._names())
+        return f'{self._text(rst_heading, rst_table)}\n{names}\n'
+
+    def _names(self) -> Iterator[str]:
+        for where, suffix in ((PEER, ''), (BROKER, ', RabbitMQ')):
+            for workload in self.workloads(where):
+                for key in self.contestants(where):
+                    for name, text in self._told(workload, key, where):
+                        yield f'.. |{key} {workload.key}{suffix}{name}| replace:: {text}'
+
+    def _told(self, workload: Workload, contestant: str, where: str) -> Iterator[tuple[str, str]]:
+        """What there is to say of it, each with the end of its name."""
+        if self.figure(workload.key, contestant, where) is None:
+            return
+        yield '', self._amount(workload, contestant, where)
+        if workload.kind in COMPARED and self.ratio(workload, contestant, where) is not None:
+            yield ', ratio', self._reached(workload, contestant, where).removesuffix(SHORT)
+
+    def _text(self, heading: Callable[[str], str], table: Callable[[Row, list[Row]], str]) -> str:
         parts = [self._heading()]
         for where in (PEER, BROKER):
             if self.workloads(where):
-                parts += [f'### {TITLES[where]}', self._comparison(where), self._amounts(where)]
+                parts.append(heading(TITLES[where]))
+                for said, head, lines in self._tables(where):
+                    parts += [said, table(head, lines)]
         return '\n\n'.join(parts) + '\n'
+
+    def _tables(self, where: str) -> Iterator[Table]:
+        yield self._comparison(where)
+        if where == PEER:
+            yield from self._shortfalls()
+        yield self._amounts(where)
 
     def _heading(self) -> str:
         about = self.about
@@ -121,7 +158,7 @@ class Report:
             f'{about["python"]}. {clients}. Medians of {about["rounds"]} rounds.{notes}'
         )
 
-    def _comparison(self, where: str) -> str:
+    def _comparison(self, where: str) -> Table:
         """The goals, and what each contestant reaches of them."""
         keys = self.contestants(where)
         titles = [CONTESTANTS[key].title for key in keys]
@@ -134,13 +171,32 @@ class Report:
             ]
             for workload in self.workloads(where)
         ]
-        said = (
-            f'Nx: so many times less than {CONTESTANTS[BASELINE].title}, by CPU time. '
-            f'{SHORT.strip()}: short of the goal.'
-        )
-        return f'{said}\n\n{markdown_table(["workload", *goals, *titles], table)}'
+        said = f'Nx: so many times less than {CONTESTANTS[BASELINE].title}, by CPU time.'
+        if goals:
+            said += f' {SHORT.strip()}: short of the goal.'
+        return said, ['workload', *goals, *titles], table
 
-    def _amounts(self, where: str) -> str:
+    def _shortfalls(self) -> Iterator[Table]:
+        """The goals that are missed, beside what a socket alone reaches."""
+        lines = [
+            [
+                f'{workload.title}, {key}',
+                str(goal_of(workload, key)),
+                self._reached(workload, key, PEER),
+                self._reached(workload, FLOOR, PEER),
+            ]
+            for workload in self.workloads()
+            for key in (COMPILED, PURE)
+            if self.falls_short(workload, key)
+        ]
+        if lines:
+            yield (
+                'What falls short:',
+                ['workload', 'goal', 'reached', CONTESTANTS[FLOOR].title],
+                lines,
+            )
+
+    def _amounts(self, where: str) -> Table:
         """CPU time of a message, and messages a second of real time."""
         keys = self.contestants(where)
         table = [
@@ -150,7 +206,7 @@ class Report:
         ]
         titles = [CONTESTANTS[key].title for key in keys]
         said = 'CPU time of a message in the client, and messages a second of real time.'
-        return f'{said}\n\n{markdown_table(["workload", *titles], table)}'
+        return said, ['workload', *titles], table
 
     def _goals(self, workload: Workload) -> str:
         goals = [str(workload.goal)] if workload.goal else []
@@ -181,7 +237,23 @@ def goal_of(workload: Workload, contestant: str) -> Goal | None:
     return {COMPILED: workload.goal, PURE: workload.pure_goal}.get(contestant)
 
 
-def markdown_table(head: list[str], lines: list[list[str]]) -> str:
+def markdown_heading(title: str) -> str:
+    return f'### {title}'
+
+
+def rst_heading(title: str) -> str:
+    return f'{title}\n{"-" * len(title)}'
+
+
+def rst_table(head: Row, lines: list[Row]) -> str:
+    rows = '\n'.join(
+        f'   * - {first}\n' + '\n'.join(f'     - {cell}' for cell in rest)
+        for first, *rest in (head, *lines)
+    )
+    return f'.. list-table::\n   :header-rows: 1\n\n{rows}'
+
+
+def markdown_table(head: Row, lines: list[Row]) -> str:
     rule = ['---'] + ['---:'] * (len(head) - 1)
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, rule, *lines))
 
@@ -194,12 +266,20 @@ def significant(number: float, digits: int = 3) -> str:
     return text.rstrip('0').rstrip('.')
 
 
+def shortened(result: dict[str, Any]) -> dict[str, Any]:
+    """With floats of six digits: no figure has more, and files are half as large."""
+    short: dict[str, Any] = json.loads(
+        json.dumps(result), parse_float=lambda text: float(f'{float(text):.6g}')
+    )
+    return short
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on. No names."""
     return {
         'cpu': cpu_model(),
         'cores': os.cpu_count(),
-        'system': f'{platform.system()} {platform.release()}',
+        'system': f'{platform.system()} {".".join(platform.release().split(".")[:2])}',
         'python': f'{platform.python_implementation()} {platform.python_version()}',
     }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import amqp
+from t.benchmarks.report import Report
 from t.helpers.scripts import ROOT, load_script
 
 DOCS = ROOT / 'docs'
@@ -24,6 +25,12 @@ def test_the_table_of_supported_methods_is_up_to_date() -> None:
     table = json.loads((ROOT / 'extra' / 'protocol.json').read_text(encoding='utf-8'))
     page = DOCS / 'includes' / 'supported_methods.rst'
     assert page.read_text(encoding='utf-8') == load_script('render_supported').render(table)
+
+
+def test_the_tables_of_benchmarks_are_up_to_date() -> None:
+    page = DOCS / 'includes' / 'benchmarks.rst'
+    report = Report.load(DOCS / 'benchmarks.json')
+    assert page.read_text(encoding='utf-8') == report.rst(), 'docs/performance.rst says how'
 
 
 @pytest.fixture(scope='module')
