@@ -266,9 +266,21 @@ class _AbstractTransport:
             self._closed, self.connected = True, False
             if self.sock is None:
                 return
+            self._forget_borrowed(self.sock)
             _shut_down(self.sock)
             if not self._waiting:
                 self._release_socket()
+
+    def _forget_borrowed(self, sock: socket.socket) -> None:
+        """Have nothing unread when the socket is closed.
+
+        TCP resets the connection otherwise, and the peer may never see what
+        was sent last, a close-ok above all (RFC 1122, 4.2.2.13).
+        """
+        if self._borrowed:
+            with suppress(OSError):
+                sock.recv_into(_waste, self._borrowed, DISCARD)
+            self._borrowed = 0
 
     def _release_socket(self) -> None:
         sock, self.sock = self.sock, None

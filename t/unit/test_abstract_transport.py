@@ -862,3 +862,16 @@ def test_a_wait_is_rounded_up(stream):
         assert not module._poll(stream.peer, module.WANT_READ, 0.0101)
         assert not module._poll(stream.peer, module.WANT_READ, None)
     assert waited == [11, None]
+
+
+@pytest.mark.parametrize('watched', [False, True])
+def test_what_was_sent_last_arrives_though_frames_read_ahead_are_left(stream, watched):
+    """The kernel resets a connection that is closed with something unread."""
+    stream.transport.watched = watched
+    stream.peer.sendall(encode(8, 0, b'') * 3)
+    stream.transport.read_frame(soon())
+    stream.transport.write(b'close-ok')
+    stream.transport.close()
+    stream.peer.settimeout(SOON)
+    assert stream.peer.recv(100) == b'close-ok'
+    assert stream.peer.recv(100) == b''
