@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
 
 import pytest
 
@@ -16,21 +15,13 @@ TABLES = draw_states.tables()
 EDGE = re.compile(r'^ +"?([\w -]+?)"? -> "([^"]+)" \[label="([^"]+)"', re.MULTILINE)
 
 
-class Light(Enum):
-    RED = 'red'
-    GREEN = 'green'
-    DARK = 'dark'
-
-
-class Cause(Enum):
-    TIMER = 'timer'
-    FAULT = 'fault'
-
+RED, GREEN, DARK = COLOURS = ('red', 'green', 'dark')
+TIMER, FAULT = 'timer', 'fault'
 
 LIGHTS = {
-    (Light.RED, Cause.TIMER): Light.GREEN,
-    (Light.GREEN, Cause.TIMER): Light.RED,
-    **{(light, Cause.FAULT): Light.DARK for light in Light},
+    (RED, TIMER): GREEN,
+    (GREEN, TIMER): RED,
+    **{(light, FAULT): DARK for light in COLOURS},
 }
 
 
@@ -47,22 +38,22 @@ def test_every_row_is_drawn(name):
         drawn |= {(source, event.strip(), target) for event in label.split(r'\n')}
     everywhere = draw_states.from_everywhere(transitions)
     assert drawn == {
-        ('anywhere' if event in everywhere else state.value, event.value, target.value)
+        ('anywhere' if event in everywhere else state, event, target)
         for (state, event), target in transitions.items()
     }
 
 
 def test_an_event_that_leads_from_everywhere_is_drawn_once():
-    assert draw_states.from_everywhere(LIGHTS) == {Cause.FAULT: Light.DARK}
-    dot = draw_states.to_dot('lights', LIGHTS, Light.RED)
+    assert draw_states.from_everywhere(LIGHTS) == {FAULT: DARK}
+    dot = draw_states.to_dot('lights', LIGHTS, RED)
     assert dot.count('fault') == 1
     assert 'start -> "red"' in dot
 
 
 def test_a_change_of_a_table_shows(monkeypatch, tmp_path):
     monkeypatch.setattr(draw_states, 'IMAGES', tmp_path)
-    monkeypatch.setattr(draw_states, 'tables', lambda: {'lights': (LIGHTS, Light.RED)})
-    text = draw_states.to_dot('lights', LIGHTS, Light.RED)
+    monkeypatch.setattr(draw_states, 'tables', lambda: {'lights': (LIGHTS, RED)})
+    text = draw_states.to_dot('lights', LIGHTS, RED)
     (tmp_path / 'lights.dot').write_text(text)
     (tmp_path / 'lights.svg').write_text('<svg/>\n' + draw_states.mark(text))
     assert draw_states.stale() == []
