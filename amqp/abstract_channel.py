@@ -101,6 +101,9 @@ class AbstractChannel:
         self._requested: dict[int, Reply] = {}
         self._renew_locks()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} can't be pickled: it belongs to its process")
+
     def __enter__(self: ChannelT) -> ChannelT:
         return self
 

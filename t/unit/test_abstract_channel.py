@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 
 import pytest
@@ -279,3 +280,11 @@ def test_methods_of_the_connection_itself(channel, wire):
 def test_a_method_that_nobody_is_told_of(channel, wire):
     assert channel.send_method(spec.Basic.Ack, 'Lb', (7, False)) is None
     assert wire.seen(commands.Basic.Ack)[0].delivery_tag == 7
+
+
+def test_it_belongs_to_its_process(peer, connect):
+    peer.serve()
+    connection = connect()
+    for each in (connection, connection.channel()):
+        with pytest.raises(TypeError, match=f"{type(each).__name__} can't be pickled"):
+            pickle.dumps(each)
