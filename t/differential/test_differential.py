@@ -146,6 +146,8 @@ def test_twins_have_the_same_names(name, builds):
     assert {each for each in pure if not each.startswith('_')} <= compiled.keys()
     for each, function in compiled.items():
         assert inspect.getdoc(function) == inspect.getdoc(pure[each])
+        if isinstance(function, type):
+            continue  # an extension type has no signature
         assert list(inspect.signature(function).parameters) == list(
             inspect.signature(pure[each]).parameters
         )
