@@ -16,7 +16,7 @@ from typing import Any
 from . import spec
 from .abstract_channel import MethodSig
 from .basic_message import Message
-from .channel import Channel, _returned_error
+from .channel import Channel
 from .deadline import Deadline
 from .exceptions import (
     RecoverableChannelError,
@@ -24,6 +24,7 @@ from .exceptions import (
     without_traceback,
 )
 from .protocol import basic_return_t
+from .publishing_channel import returned_error
 from .reopenable_channel import _NotOpen
 
 __all__ = ('Call', 'Client', 'reply', 'serve')
@@ -305,7 +306,7 @@ class _ReplyChannel(Channel):
         if call is not None:
             message.channel = self
             returned = basic_return_t(reply_code, reply_text, exchange, routing_key, message)
-            call._fail(_returned_error(returned))
+            call._fail(returned_error(returned))
 
     def _lose_state(self, error: BaseException) -> bool:
         woken = super()._lose_state(error)

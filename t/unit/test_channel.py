@@ -10,7 +10,8 @@ from pamqp import commands
 from pamqp.header import ContentHeader
 
 import amqp
-from amqp.channel import REJECTED_MESSAGE_WITHOUT_CALLBACK, Channel
+from amqp.channel import Channel
+from amqp.consuming_channel import REJECTED_MESSAGE_WITHOUT_CALLBACK
 from amqp.protocol import queue_declare_ok_t
 from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 

@@ -1,0 +1,320 @@
+"""The part of a channel that publishes: basic.publish and basic.return, and publisher confirms."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from . import spec
+from .abstract_channel import MethodSig, _WriteFailed
+from .basic_message import Message
+from .confirm_mode import ConfirmMode
+from .confirms import Confirmation
+from .deadline import Deadline
+from .exceptions import (
+    AMQPError,
+    ChannelError,
+    EncodeError,
+    MessageNacked,
+    NoRoute,
+    UnexpectedFrame,
+    error_for_code,
+)
+from .protocol import basic_return_t
+from .reopenable_channel import ReopenableChannel
+from .states import ChannelState
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Literal
+
+__all__ = ('PublishingChannel',)
+
+#: The arguments of basic.publish.
+PUBLISH_FORMAT = 'Bssbb'
+
+OPEN = ChannelState.OPEN
+
+
+class PublishingChannel(ReopenableChannel):
+    """A channel that messages are published on; for its parameters see `ReopenableChannel`."""
+
+    _LISTENERS: ClassVar[dict[MethodSig, str]] = {
+        **ReopenableChannel._LISTENERS,
+        spec.Channel.Flow: '_on_flow',
+        spec.Basic.Return: '_on_basic_return',
+        spec.Basic.Ack: '_on_basic_ack',
+        spec.Basic.Nack: '_on_basic_nack',
+    }
+
+    def __init__(
+        self, connection: Any, channel_id: int | None, on_open: Callable[[Any], Any] | None
+    ) -> None:
+        super().__init__(connection, channel_id, on_open)
+        #: Whether the peer lets content flow (channel.flow).
+        self.active = True
+        #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
+        #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
+        self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
+        if connection.confirm_publish:
+            self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        # One that is held in the parent would block for ever here.
+        self._confirm_mode = ConfirmMode()
+
+    def _lose_state(self, error: BaseException) -> bool:
+        self.active = True
+        publisher_woken = self._confirm_mode.end(error)
+        return super()._lose_state(error) or publisher_woken
+
+    def collect(self) -> None:
+        """Tear this object down without a word to the broker. Never blocks."""
+        super().collect()
+        self.events.clear()
+        self.__dict__.pop('basic_publish', None)
+
+    def _send(
+        self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
+    ) -> Confirmation | None:
+        if sig != spec.Basic.Publish:
+            super()._send(sig, payload, content, timeout)
+            if sig == spec.Confirm.Select:
+                self._confirm_mode.begin()
+            return None
+        connection = self._usable_connection()
+        confirm_mode = self._confirm_mode
+        before, last = connection._octets_given(), confirm_mode.last_tag()
+        try:
+            confirmation = confirm_mode.number(payload, content)
+            super()._send(sig, payload, content, timeout)
+        except BaseException as exc:  # not an octet was sent, or the connection is lost
+            connection._interrupted(exc, before)
+            confirm_mode.withdraw_behind(last)
+            raise
+        return confirmation
+
+    def _on_flow(self, active: bool) -> None:
+        self.active = active
+        self._answer(spec.Channel.FlowOk, 'b', (active,))
+
+    def _basic_publish(
+        self,
+        msg: Message,
+        exchange: str = '',
+        routing_key: str = '',
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        argsig: str = PUBLISH_FORMAT,
+    ) -> Confirmation | None:
+        """Publish a message. Thread-safe.
+
+        :param mandatory: have it returned if no queue takes it: to the
+            callbacks in ``events['basic_return']``, else `NoRoute` is raised.
+        :param immediate: RabbitMQ refuses it.
+        :param timeout: seconds for handing it to the operating system.
+        :param confirm_timeout: seconds for the broker's confirm, where the
+            connection has ``confirm_publish``.
+
+        Raises the error by which the broker has closed the channel or the
+        connection meanwhile; `Blocked` if it blocks publishers for longer than
+        ``blocked_timeout``; ``socket.timeout`` when *timeout* passed and
+        nothing was sent; `EncodeError` for what can't be sent.
+        """
+        if not isinstance(msg, Message):
+            raise EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
+        if timeout is None and argsig is PUBLISH_FORMAT:
+            flags = (1 if mandatory else 0) | (2 if immediate else 0)
+            confirmation = self._publish_at_once(msg, exchange, routing_key, flags)
+            if confirmation is not False:
+                return confirmation
+        payload = self._encode_arguments(
+            spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
+        )
+        deadline = Deadline(timeout, time.monotonic())
+        connection = self._usable_connection()
+        connection._look_before_publish(self, deadline)
+        self._prepare(spec.Basic.Publish)
+        try:
+            if timeout is not None:
+                return self._publish_in_time(payload, msg, deadline)
+            with self._send_lock:
+                return self._send(spec.Basic.Publish, payload, msg)
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    basic_publish = _basic_publish
+
+    def _publish_at_once(
+        self, msg: Message, exchange: str, routing_key: str, flags: int
+    ) -> Confirmation | Literal[False] | None:
+        """Publish the short way; False where something has to be seen to before."""
+        connection = self.connection
+        if connection is None or connection._frame_writer is not connection._own_writer:
+            return False
+        outbound, confirm_mode = connection._outbound, self._confirm_mode
+        if outbound is None:
+            return False
+        try:
+            with self._send_lock:
+                if self._state.state is not OPEN or self._unreported is not None or not self.active:
+                    return False
+                if not confirm_mode.is_used():
+                    sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
+                    return None if sent else False
+                if flags:
+                    return False  # what may be returned is noted down more closely
+                before, last = connection._octets_given(), confirm_mode.last_tag()
+                try:
+                    confirmation = confirm_mode.number()
+                    sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
+                except BaseException as exc:
+                    connection._interrupted(exc, before)
+                    confirm_mode.withdraw_behind(last)
+                    raise
+                if not sent:
+                    confirm_mode.withdraw(confirmation)
+                return confirmation if sent else False
+        except _WriteFailed as exc:
+            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+
+    def _publish_in_time(
+        self, payload: bytes, msg: Message, deadline: Deadline
+    ) -> Confirmation | None:
+        remaining = deadline.remaining(time.monotonic())
+        lock = self._send_lock
+        outer = lock._is_owned()
+        try:
+            if not outer and not lock.acquire(timeout=remaining):
+                raise TimeoutError("another thread's publish didn't end in time")
+            remaining = deadline.remaining(time.monotonic())
+            return self._send(spec.Basic.Publish, payload, msg, remaining)
+        finally:
+            if not outer and lock._is_owned():
+                lock.release()
+
+    def basic_publish_confirm(
+        self,
+        msg: Message,
+        exchange: str = '',
+        routing_key: str = '',
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        argsig: str = PUBLISH_FORMAT,
+    ) -> None:
+        """Publish a message and wait until the broker has taken responsibility for it.
+
+        :param confirm_timeout: seconds in all, by default ``rpc_timeout``;
+            ``socket.timeout`` after them, with the message's fate unknown.
+
+        Raises `MessageNacked` if the broker refuses it, `NoRoute` if it is
+        mandatory, no queue takes it and nobody listens for ``basic_return``;
+        beside that, what `basic_publish` raises. Puts the channel into
+        confirm mode if it isn't. Thread-safe.
+        """
+        if not self._confirm_mode.is_on():
+            self.confirm_select()
+        confirm_mode = self._confirm_mode
+        confirm_mode.begin_awaiting()
+        try:
+            confirmation = self._basic_publish(
+                msg, exchange, routing_key, mandatory, immediate, timeout, argsig=argsig
+            )
+        finally:
+            confirm_mode.end_awaiting()
+        assert confirmation is not None
+        self._wait_for_confirm(confirmation, confirm_timeout)
+        if confirmation.error is not None:
+            try:
+                raise confirmation.error
+            finally:
+                confirmation.error = None  # its traceback refers to this frame
+        if confirmation.returned is not None and not self.events['basic_return']:
+            raise returned_error(confirmation.returned)
+        if not confirmation.acknowledged:
+            raise MessageNacked(
+                'the broker refused the message',
+                spec.Basic.Nack,
+                message=msg,
+                delivery_tag=confirmation.delivery_tag,
+            )
+
+    def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
+        if confirmation.settled():
+            return
+        connection = self._usable_connection()
+        if timeout is None:
+            timeout = connection._reply_patience()
+        deadline = Deadline(timeout, time.monotonic())
+        try:
+            connection._wait_until(confirmation.settled, deadline)
+        except TimeoutError as exc:
+            if not deadline.expired(time.monotonic()):
+                raise  # a callback's own
+            raise TimeoutError(f'no confirm came within {timeout} s') from exc
+
+    def _on_basic_return(
+        self, reply_code: int, reply_text: str, exchange: str, routing_key: str, message: Message
+    ) -> None:
+        message.channel = self
+        returned = basic_return_t(reply_code, reply_text, exchange, routing_key, message)
+        expected = self._confirm_mode.message_returned(returned)
+        if self.auto_decode:
+            message.decode_body()
+        handlers = list(self.events['basic_return'])
+        for handler in handlers:
+            error = returned_error(returned)
+            self._connection_events.add(self, handler, error, exchange, routing_key, message)
+        if not handlers and not expected:
+            self._connection_events.add_report(self, self._report_return, returned)
+
+    def _report_return(self, returned: basic_return_t) -> None:
+        raise returned_error(returned)
+
+    def confirm_select(self, nowait: bool = False) -> None:
+        """Have the broker confirm each message published on this channel from now on (RabbitMQ).
+
+        Its acks and nacks reach the callbacks in ``events['basic_ack']`` and
+        ``events['basic_nack']``, called with (delivery_tag, multiple).
+        """
+        self.send_method(
+            spec.Confirm.Select, 'b', (nowait,), wait=None if nowait else spec.Confirm.SelectOk
+        )
+
+    def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
+        self._settle(delivery_tag, multiple, True, 'basic_ack')
+
+    def _on_basic_nack(self, delivery_tag: int, multiple: bool, requeue: bool = False) -> None:
+        self._settle(delivery_tag, multiple, False, 'basic_nack')
+
+    def _settle(self, delivery_tag: int, multiple: bool, acknowledged: bool, event: str) -> None:
+        settled = self._confirm_mode.settle(delivery_tag, multiple, acknowledged)
+        if settled is None:
+            connection = self.connection
+            lost = connection is None or connection._is_lost() or connection.is_closing
+            if lost or not self.is_open:
+                return  # a subclass had put it aside, and all has been settled meanwhile
+            raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
+        for each in settled:
+            if each.returned is not None and not each.awaited and not self.events['basic_return']:
+                self._connection_events.add_report(self, self._report_return, each.returned)
+        for handler in list(self.events[event]):
+            self._connection_events.add(self, handler, delivery_tag, multiple)
+
+
+def returned_error(returned: basic_return_t) -> AMQPError:
+    """The error that a returned message stands for."""
+    error = error_for_code(
+        returned.reply_code, returned.reply_text, spec.Basic.Return, ChannelError
+    )
+    if isinstance(error, NoRoute):
+        error.message = returned.message
+        error.exchange = returned.exchange
+        error.routing_key = returned.routing_key
+    return error
