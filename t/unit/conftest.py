@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import amqp
-from t.helpers.peer import Peer
+from t.helpers.peer import Peer, Wire
 from t.helpers.streams import Stream
 from t.helpers.threads import SOON
 
@@ -35,6 +35,26 @@ def connect(peer: Peer) -> Iterator[Callable[..., amqp.Connection]]:
     yield make
     for connection in made:
         connection.collect()
+
+
+@pytest.fixture
+def connection(peer: Peer, connect: Callable[..., amqp.Connection]) -> amqp.Connection:
+    """A connection to a peer that answers as a broker would."""
+    peer.serve()
+    return connect()
+
+
+@pytest.fixture
+def channel(connection: amqp.Connection) -> amqp.Channel:
+    """An open channel of it."""
+    opened: amqp.Channel = connection.channel()
+    return opened
+
+
+@pytest.fixture
+def wire(peer: Peer, channel: amqp.Channel) -> Wire:
+    """The peer's end of it."""
+    return peer.wire()
 
 
 @pytest.fixture
