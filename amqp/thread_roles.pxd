@@ -5,8 +5,7 @@ cdef class ReaderRole:
     cdef unsigned long long _owner
     cdef bint _is_native
     cdef Py_ssize_t _depth
-    cdef readonly object _changed
-    cdef readonly Py_ssize_t _waiting
+    cdef readonly list _waiting
 
     cpdef bint is_mine(self) except -1
     cpdef bint try_take(self) except -1

@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from threading import TIMEOUT_MAX
 
 from .deadline import Deadline
 
@@ -38,12 +40,13 @@ class ReaderRole:
                 role.step_down()
     """
 
-    __slots__ = ('_changed', '_role', '_waiting')
+    __slots__ = ('_role', '_waiting')
 
     def __init__(self) -> None:
         self._role: Any = threading.RLock()
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting = 0
+        # A held lock for each that waits. No Condition: a greenlet that is ended
+        # within its `wait` leaves it in disorder.
+        self._waiting: list[Any] = []
 
     def is_mine(self) -> bool:
         """Whether this thread has the role."""
@@ -63,20 +66,22 @@ class ReaderRole:
         """
         if self._role.acquire(False):
             return True
-        with self._changed:
-            # Counted before the second try: a reader that steps down between
+        woken = threading.Lock()
+        woken.acquire()
+        try:
+            # Noted down before the second try: a reader that steps down between
             # the two tries either leaves the role to be had, or sees us.
-            self._waiting += 1
-            try:
-                if self._role.acquire(False):
-                    return True
-                if not ready():
-                    remaining = deadline.remaining(time.monotonic())
-                    if remaining == 0:
-                        raise TimeoutError('no event came in time')
-                    self._changed.wait(remaining)
-            finally:
-                self._waiting -= 1
+            self._waiting.append(woken)
+            if self._role.acquire(False):
+                return True
+            if not ready():
+                remaining = deadline.remaining(time.monotonic())
+                if remaining == 0:
+                    raise TimeoutError('no event came in time')
+                woken.acquire(timeout=-1 if remaining is None else min(remaining, TIMEOUT_MAX))
+        finally:
+            if woken in self._waiting:  # a signal handler may have raised before it was
+                self._waiting.remove(woken)
         return False
 
     def step_down(self) -> None:
@@ -89,8 +94,10 @@ class ReaderRole:
 
     def wake_all(self) -> None:
         """Have all who wait look whether their wait is over."""
-        with self._changed:
-            self._changed.notify_all()
+        # A copy, for those woken take themselves off the list.
+        for woken in self._waiting.copy():
+            with suppress(RuntimeError):  # by another thread, at the same moment
+                woken.release()
 
 
 class CallbackThreads:

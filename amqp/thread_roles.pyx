@@ -9,6 +9,8 @@ from cpython.pythread cimport PyThread_get_thread_ident
 
 import threading
 import time
+from contextlib import suppress
+from threading import TIMEOUT_MAX
 from types import BuiltinFunctionType
 
 __all__ = ('CallbackThreads', 'ReaderRole')
@@ -45,8 +47,7 @@ cdef class ReaderRole:
         self._is_native = are_threads_native()
         self._owner = 0
         self._depth = 0
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting = 0
+        self._waiting = []
 
     cpdef bint is_mine(self) except -1:
         """Whether this thread has the role."""
@@ -71,20 +72,22 @@ cdef class ReaderRole:
         """
         if self.try_take():
             return True
-        with self._changed:
-            # Counted before the second try: a reader that steps down between
+        woken = threading.Lock()
+        woken.acquire()
+        try:
+            # Noted down before the second try: a reader that steps down between
             # the two tries either leaves the role to be had, or sees us.
-            self._waiting += 1
-            try:
-                if self.try_take():
-                    return True
-                if not ready():
-                    remaining = deadline.remaining(time.monotonic())
-                    if remaining == 0:
-                        raise TimeoutError('no event came in time')
-                    self._changed.wait(remaining)
-            finally:
-                self._waiting -= 1
+            self._waiting.append(woken)
+            if self.try_take():
+                return True
+            if not ready():
+                remaining = deadline.remaining(time.monotonic())
+                if remaining == 0:
+                    raise TimeoutError('no event came in time')
+                woken.acquire(timeout=-1 if remaining is None else min(remaining, TIMEOUT_MAX))
+        finally:
+            if woken in self._waiting:  # a signal handler may have raised before it was
+                self._waiting.remove(woken)
         return False
 
     cpdef step_down(self):
@@ -98,8 +101,10 @@ cdef class ReaderRole:
 
     def wake_all(self):
         """Have all who wait look whether their wait is over."""
-        with self._changed:
-            self._changed.notify_all()
+        # A copy, for those woken take themselves off the list.
+        for woken in self._waiting.copy():
+            with suppress(RuntimeError):  # by another thread, at the same moment
+                woken.release()
 
 
 cdef class CallbackThreads:

@@ -6,6 +6,7 @@ For runs that t/helpers/green.py begins: `make integration-gevent`, `make integr
 from __future__ import annotations
 
 import fcntl
+import random
 import struct
 import termios
 import threading
@@ -37,6 +38,9 @@ Connect = Callable[..., amqp.Connection]
 
 #: How often each greenlet of the mixture does its work.
 ROUNDS = 50
+
+#: And of the storm.
+STORM_ROUNDS = 200
 
 
 def result(greenlet: Any) -> Any:
@@ -276,3 +280,69 @@ def unsent(connection: amqp.Connection) -> int:
     """Octets that the kernel has, and the peer hasn't."""
     buffer = fcntl.ioctl(connection.sock.fileno(), termios.TIOCOUTQ, bytes(4))
     return int(struct.unpack('i', buffer)[0])
+
+
+# -- a storm
+
+
+class Storm:
+    """Greenlets that share channels, with every call of theirs cut short at a random moment."""
+
+    def __init__(self, connection: amqp.Connection) -> None:
+        self.connection = connection
+        self.queue = connection.channel().queue_declare(exclusive=True).queue
+        self.received = consume(connection.channel(), self.queue, no_ack=True)
+        self.channels = [connection.channel() for _ in range(3)]
+        self.random = random.Random(self.queue)
+        self.confirmed: list[str] = []
+        self.cut = self.strays = 0
+
+    def work(self, number: int) -> None:
+        for round_ in range(STORM_ROUNDS):
+            kind = self.random.choice((self.declare, self.confirm, self.publish, self.drain))
+            try:
+                with self.cutting_short(), suppress(TimeoutError):
+                    kind(self.random.choice(self.channels), f'{number}-{round_}')
+            except amqp.RecoverableConnectionError:
+                assert not self.connection.connected
+                return
+
+    @contextmanager
+    def cutting_short(self) -> Iterator[None]:
+        timeout = Timeout(self.random.random() * 0.004)
+        try:
+            with timeout:
+                yield
+        except Timeout as exc:
+            self.cut += 1
+            self.strays += exc is not timeout  # another greenlet's
+
+    def declare(self, channel: amqp.Channel, label: str) -> None:
+        name = f'{self.queue.removeprefix("amq.")}-{label}'
+        assert channel.queue_declare(name, exclusive=True).queue == name
+
+    def confirm(self, channel: amqp.Channel, label: str) -> None:
+        channel.basic_publish_confirm(amqp.Message(label), routing_key=self.queue)
+        self.confirmed.append(label)
+
+    def publish(self, channel: amqp.Channel, label: str) -> None:
+        channel.basic_publish(amqp.Message(bytes(300_000)), routing_key=self.queue)
+
+    def drain(self, channel: amqp.Channel, label: str) -> None:
+        self.connection.drain_events(timeout=0.05)
+
+
+def test_a_storm_of_timeouts_leaves_it_whole_or_broken(connect: Connect) -> None:
+    connection = connect(heartbeat=2)
+    storm = Storm(connection)
+    for greenlet in [spawn(storm.work, number) for number in range(10)]:
+        result(greenlet)
+    assert storm.cut > 0
+    assert storm.strays == 0
+    if connection.connected:
+        publish(connection.channel(), storm.queue, 'last')
+        drain_until(connection, lambda: bodies(storm.received)[-1] == 'last')
+        assert set(storm.confirmed) <= set(bodies(storm.received))
+    else:
+        with pytest.raises(amqp.RecoverableConnectionError):
+            connection.channel()

@@ -10,7 +10,7 @@ import pytest
 import amqp
 from amqp.deadline import Deadline
 from amqp.thread_roles import CallbackThreads, ReaderRole
-from t.helpers.threads import SOON, Background, until
+from t.helpers.threads import SOON, Background, Interrupted, until
 
 FOR_EVER = Deadline(None, 0.0)
 
@@ -62,25 +62,52 @@ def test_who_waits_is_woken_by_the_stepping_down(role):
     until(lambda: role._waiting)
     role.step_down()
     waiter.result()
-    assert role._waiting == 0
+    assert not role._waiting
 
 
 def test_who_has_nothing_to_give_up_wakes_nobody(role):
     assert role.try_take()
     waiter = Background(role.take_or_wait, never, FOR_EVER)
     until(lambda: role._waiting)
-    with role._changed:  # so that it can't be woken unseen
-        Background(role.step_down).result()
-        assert role._waiting == 1
-    assert role._waiting == 1
+    [woken] = role._waiting
+    Background(role.step_down).result()
+    assert woken.locked()
     role.step_down()
     waiter.result()
+
+
+def test_who_was_woken_already_stops_nobody_from_being_woken(role):
+    """Two threads wake all at the same moment, or one that was woken hasn't gone yet."""
+    assert role.try_take()
+    role._waiting.append(threading.Lock())
+    waiter = Background(role.take_or_wait, never, FOR_EVER)
+    until(lambda: len(role._waiting) == 2)
+    role.step_down()
+    assert waiter.result() is False
+    assert len(role._waiting) == 1
+
+
+def test_whose_wait_is_ended_by_an_exception_waits_no_longer(role):
+    def interrupted():
+        raise Interrupted
+
+    assert role.try_take()
+    assert isinstance(Background(role.take_or_wait, interrupted, FOR_EVER).error(), Interrupted)
+    assert not role._waiting
+
+
+def test_a_very_long_wait(role):
+    assert role.try_take()
+    waiter = Background(role.take_or_wait, never, soon(1e300))
+    until(lambda: role._waiting)
+    role.step_down()
+    assert waiter.result() is False
 
 
 def test_all_who_wait_are_woken(role):
     assert role.try_take()
     waiters = [Background(role.take_or_wait, never, FOR_EVER) for _ in range(8)]
-    until(lambda: role._waiting == 8)
+    until(lambda: len(role._waiting) == 8)
     role.wake_all()
     assert [waiter.result() for waiter in waiters] == [False] * 8
 
@@ -98,7 +125,7 @@ def test_the_deadline_holds_while_another_reads(role):
     assert waiter.result() is False
     assert time.monotonic() - began >= 0.05
     assert isinstance(Background(role.take_or_wait, never, soon(0)).error(), TimeoutError)
-    assert role._waiting == 0
+    assert not role._waiting
 
 
 def test_a_role_to_be_had_is_had_at_a_deadline_that_has_passed(role):
@@ -146,7 +173,7 @@ def test_who_waits_is_counted_before_the_second_try(role):
     role._role = Watched(lock)
     waiter = Background(role.take_or_wait, never, FOR_EVER)
     assert between.wait(10)
-    assert role._waiting == 1  # a step down sees it from now on
+    assert len(role._waiting) == 1  # a step down sees it from now on
     lock.release()
     released.set()
     assert waiter.result() is True
