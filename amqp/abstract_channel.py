@@ -20,6 +20,7 @@ from .exceptions import (
     FrameSyntaxError,
     RecoverableConnectionError,
     UnexpectedFrame,
+    without_traceback,
 )
 from .serialization import dumps, loads
 
@@ -261,10 +262,8 @@ class AbstractChannel:
                 self._forget_reply(reply)
             raise
         if reply.error is not None:
-            try:
-                raise reply.error
-            finally:
-                reply.error = None  # its traceback refers to this frame, and so to the reply
+            # A copy: others who wait on this channel have the same, and each raising adds to it.
+            raise without_traceback(reply.error)
         args = reply.args
         if callback is not None:
             _call_back(callback, *args)

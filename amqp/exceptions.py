@@ -376,7 +376,9 @@ def error_for_code(
 
 
 def without_traceback(error: BaseException) -> BaseException:
-    """Return a copy to keep: a traceback refers to frames, and so to whoever would keep it.
+    """Return a copy, to keep or for one of many to raise.
+
+    A traceback refers to frames, and so to whoever would keep it, and grows by each raising.
 
     An error of another kind than ours or the system's, which may not be copied, is told of.
     """
@@ -385,5 +387,6 @@ def without_traceback(error: BaseException) -> BaseException:
     from copy import copy  # used only here, where something has failed
 
     kept: BaseException = copy(error)
-    kept.__cause__ = None if error.__cause__ is None else without_traceback(error.__cause__)
+    if error.__cause__ is not None:
+        kept.__cause__ = without_traceback(error.__cause__)
     return kept

@@ -20,6 +20,7 @@ from .exceptions import (
     NoRoute,
     UnexpectedFrame,
     error_for_code,
+    without_traceback,
 )
 from .protocol import basic_return_t
 from .reopenable_channel import ReopenableChannel
@@ -231,10 +232,7 @@ class PublishingChannel(ReopenableChannel):
         assert confirmation is not None
         self._wait_for_confirm(confirmation, confirm_timeout)
         if confirmation.error is not None:
-            try:
-                raise confirmation.error
-            finally:
-                confirmation.error = None  # its traceback refers to this frame
+            raise without_traceback(confirmation.error)  # the others who wait have the same
         if confirmation.returned is not None and not self.events['basic_return']:
             raise returned_error(confirmation.returned)
         if not confirmation.acknowledged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import traceback
 
 import pytest
 from pamqp import commands
@@ -201,6 +202,25 @@ def test_the_close_of_the_channel_ends_every_wait(channel, wire):
         error = call.error()
         assert isinstance(error, amqp.NotFound)
         assert error.reply_text == 'NOT_FOUND'
+
+
+@pytest.mark.parametrize('end', ['close', 'loss'])
+def test_each_who_waited_raises_an_error_of_its_own(channel, wire, end):
+    """One object that many raise would collect the lines of all their tracebacks."""
+    calls = [Background(channel.queue_purge, 'q') for _ in range(4)]
+    requested(wire, commands.Queue.Purge, 4)
+    if end == 'close':
+        wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 30))
+    else:
+        wire.send(0, commands.Connection.Close(320, 'CONNECTION_FORCED', 0, 0))
+    errors = [call.error() for call in calls]
+    assert len({id(error) for error in errors}) == 4
+    for error in errors:
+        functions = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert functions.count('queue_purge') == 1
+    if end == 'loss':
+        causes = [error.__cause__ or error for error in errors]
+        assert {type(cause) for cause in causes} == {amqp.ConnectionForced}
 
 
 def test_what_could_not_be_sent_waits_for_nothing(peer, connect):

@@ -253,6 +253,16 @@ def test_a_kept_error_has_no_traceback_and_keeps_its_causes():
     assert kept.__cause__.errno == 104
 
 
+def test_a_copy_has_the_context_that_it_is_raised_in():
+    with pytest.raises(NotFound) as caught:
+        try:
+            raise KeyError
+        except KeyError:
+            raise without_traceback(NotFound('gone'))  # noqa: B904 - the context is the point
+    assert isinstance(caught.value.__context__, KeyError)
+    assert not caught.value.__suppress_context__
+
+
 def test_a_foreign_error_is_told_of():
     kept = without_traceback(KeyboardInterrupt('now'))
     assert isinstance(kept, RecoverableConnectionError)

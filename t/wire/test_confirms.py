@@ -174,6 +174,16 @@ def test_several_waits_end_together(confirming):
     assert all(isinstance(call.error(), LOST) for call in calls)
 
 
+def test_each_that_ends_raises_an_error_of_its_own(confirming):
+    _, channel, wire = confirming
+    calls = [Background(channel.basic_publish, Message('x'), confirm_timeout=60) for _ in range(4)]
+    wire.messages(4)
+    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 60, 40))
+    errors = [call.error() for call in calls]
+    assert {type(error) for error in errors} == {amqp.NotFound}
+    assert len({id(error) for error in errors}) == 4
+
+
 def test_return_without_a_handler_is_raised_by_that_publish(confirming):
     connection, channel, wire = confirming
     call = Background(channel.basic_publish, Message('lost'), 'e', 'key', mandatory=True)
