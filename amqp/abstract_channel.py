@@ -1,9 +1,7 @@
 """What `Connection` (channel 0) and `Channel` have in common: methods out, replies in.
 
-A reply is matched by its method: those who wait for the same method on the
-same channel get theirs in the order of their requests, which is the order the
-peer answers in (specification 4.2.1). A waiter is registered before its request
-is sent, so that no reply can come too early.
+A waiter is registered before its request is sent, so that no reply can come
+too early.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from .exceptions import (
     UnexpectedFrame,
     without_traceback,
 )
+from .replies import PendingReplies, Reply
 from .serialization import dumps, loads
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     ChannelT = TypeVar('ChannelT', bound='AbstractChannel')
 
-__all__ = ('AbstractChannel', 'Reply')
+__all__ = ('AbstractChannel',)
 
 MethodSig = tuple[int, int]
 
@@ -50,32 +49,6 @@ def _call_back(callback: Callable[..., Any], *args: Any) -> None:
     promise(callback)(*args)
 
 
-class Reply:
-    """The place where one awaited reply is put, or the error that came instead."""
-
-    __slots__ = ('args', 'error', 'methods', 'ready')
-
-    def __init__(self, methods: tuple[MethodSig, ...]) -> None:
-        self.methods = methods
-        self.ready = False
-        self.args: tuple[Any, ...] = ()
-        self.error: BaseException | None = None
-
-    def is_ready(self) -> bool:
-        """Whether the waiting is over."""
-        return self.ready
-
-    def succeed(self, args: tuple[Any, ...]) -> None:
-        """This is the reply."""
-        self.args = args
-        self.ready = True
-
-    def fail(self, error: BaseException) -> None:
-        """No reply will come."""
-        self.error = error
-        self.ready = True
-
-
 class AbstractChannel:
     """Superclass of `Connection` and `Channel`.
 
@@ -88,7 +61,9 @@ class AbstractChannel:
     #: Whether the bodies of received messages are decoded to str.
     auto_decode = False
 
-    def __init__(self, connection: Any, channel_id: int) -> None:
+    def __init__(
+        self, connection: Any, channel_id: int, replies: PendingReplies | None = None
+    ) -> None:
         #: The connection; None once this channel is of no more use.
         self.connection: Any = connection
         self.channel_id = channel_id
@@ -96,8 +71,7 @@ class AbstractChannel:
         self.method_queue: list[Any] = []
         #: Counts how often the channel has lost what the broker knew of it.
         self.incarnation = 0
-        # The places for replies, in the order of the requests.
-        self._pending: list[Reply] = []
+        self._replies = PendingReplies() if replies is None else replies
         # The reply to each thread's latest request, until `wait` takes it over.
         self._requested: dict[int, Reply] = {}
         self._renew_locks()
@@ -123,7 +97,7 @@ class AbstractChannel:
         # timeout, take it within the `try` whose `finally` gives it back: what
         # a signal handler raises may fall right behind the taking.
         self._send_lock: Any = threading.RLock()
-        self._pending_lock = threading.Lock()
+        self._replies.renew_lock()
 
     def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
         """What is called with the arguments of a method, if anything is."""
@@ -189,10 +163,10 @@ class AbstractChannel:
         with self._send_lock:
             before = connection._octets_given()
             try:
-                self._await_reply(reply)
+                self._replies.add(reply)
                 self._send(sig, payload, content)
             except BaseException as exc:
-                self._forget_reply(reply)
+                self._replies.forget(reply)
                 connection._interrupted(exc, before)
                 raise
         return reply
@@ -252,14 +226,14 @@ class AbstractChannel:
         requested = reply is not None and reply.methods == _as_methods(method)
         if reply is None or not requested:
             reply = Reply(_as_methods(method))
-            self._await_reply(reply)
+            self._replies.add(reply)
         try:
             self._wait_for_reply(reply, timeout)
         except BaseException:
             # The place for the reply to a request stays, whatever ends the
             # wait: that reply must not be taken for another's.
             if not requested:
-                self._forget_reply(reply)
+                self._replies.forget(reply)
             raise
         if reply.error is not None:
             # A copy: others who wait on this channel have the same, and each raising adds to it.
@@ -291,23 +265,6 @@ class AbstractChannel:
         """The time for a reply has passed: raise the error that says so."""
         raise NotImplementedError
 
-    def _await_reply(self, reply: Reply) -> None:
-        with self._pending_lock:
-            self._pending.append(reply)
-
-    def _forget_reply(self, reply: Reply) -> None:
-        with self._pending_lock:
-            if reply in self._pending:
-                self._pending.remove(reply)
-
-    def _fail_replies(self, error: BaseException) -> bool:
-        """Wake all who wait on this channel; whether there was anybody."""
-        with self._pending_lock:
-            waiting, self._pending = self._pending, []
-        for reply in waiting:
-            reply.fail(error)
-        return bool(waiting)
-
     # -- taking in
 
     def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
@@ -319,7 +276,7 @@ class AbstractChannel:
         listener = self._listener(method_sig)
         if listener is not None:
             listener(*args)
-        self._resolve_reply(method_sig, args)
+        self._replies.succeed(method_sig, args)
 
     def _decode_arguments(
         self, method: spec.method_t, payload: bytes, content: Any
@@ -335,21 +292,6 @@ class AbstractChannel:
         if method.content:
             args.append(content)
         return tuple(args)
-
-    def _resolve_reply(self, method_sig: MethodSig, args: tuple[Any, ...]) -> None:
-        with self._pending_lock:
-            reply = self._awaited(method_sig)
-            if reply is None:
-                return
-            self._pending.remove(reply)
-        reply.succeed(args)
-
-    def _awaited(self, method_sig: MethodSig) -> Reply | None:
-        """The place for the next reply that is this method."""
-        for reply in self._pending:
-            if method_sig in reply.methods:
-                return reply
-        return None
 
 
 def _as_methods(method: MethodSig | Sequence[MethodSig]) -> tuple[MethodSig, ...]:

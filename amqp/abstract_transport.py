@@ -551,14 +551,16 @@ class _AbstractTransport:
             self._return_borrowed(self._usable_socket())
 
     def _return_borrowed(self, sock: socket.socket) -> None:
+        # Counted here, for another thread's `close` may return them as well.
+        borrowed = self._borrowed
         in_doubt = True
         try:
-            while self._borrowed:
-                count = sock.recv_into(_waste, self._borrowed, DISCARD)
-                self._borrowed -= count or self._borrowed
+            while borrowed:
+                borrowed -= sock.recv_into(_waste, borrowed, DISCARD) or borrowed
             in_doubt = False
         finally:
             self.read_torn = self.read_torn or in_doubt
+        self._borrowed = 0
 
     def _recv_into(self, sock: socket.socket, space: memoryview) -> int:
         """Octets received, 0 at the end of the stream, else what to wait for."""

@@ -666,7 +666,7 @@ class Connection(WritingConnection):
             # There is no later: the connection ends here.
             self._usable_transport().flush(Deadline(ANSWER_PATIENCE, time.monotonic()))
         if was_closing:
-            self._resolve_reply(spec.Connection.CloseOk, ())
+            self._replies.succeed(spec.Connection.CloseOk, ())
         else:
             raise error_for_code(reply_code, reply_text, (class_id, method_id), ConnectionError)
 

@@ -60,7 +60,7 @@ class ConsumingChannel(PublishingChannel):
     ) -> None:
         super().__init__(connection, channel_id, on_open)
         self.auto_decode = auto_decode
-        self._consumers.direct = self._is_direct()
+        self._inbox.direct = self._is_direct()
         # Whether nobody has put something of his own where methods are sent.
         self._settles_directly = type(self).send_method is ConsumingChannel.send_method
         self.cancel_callbacks: dict[str, CancelCallback] = {}
@@ -72,16 +72,16 @@ class ConsumingChannel(PublishingChannel):
     @property
     def auto_decode(self) -> bool:
         """Whether the body of a received message becomes a str where it says how."""
-        return self._consumers.auto_decode
+        return self._inbox.auto_decode
 
     @auto_decode.setter
     def auto_decode(self, auto_decode: bool) -> None:
-        self._consumers.auto_decode = auto_decode
+        self._inbox.auto_decode = auto_decode
 
     @property
     def callbacks(self) -> dict[str, ConsumerCallback | None]:
         """Callbacks by consumer tag; None for a consumer that has none."""
-        return self._consumers.callbacks
+        return self._inbox.callbacks
 
     def _is_direct(self) -> bool:
         """Whether nobody has put something of his own between a delivery and its callback."""
@@ -136,7 +136,7 @@ class ConsumingChannel(PublishingChannel):
         self._encode_arguments(spec.Basic.Consume, argsig, args)
         self._prepare(spec.Basic.Consume)
         consumer_tag = bytes_to_str(consumer_tag)
-        self._consumers.direct = self._is_direct()
+        self._inbox.direct = self._is_direct()
         self._left_behind.discard(consumer_tag)
         left_behind = self._left_behind.copy()
         self.callbacks[consumer_tag] = callback

@@ -3,7 +3,7 @@ cimport cython
 
 from .assembly cimport take_delivery
 from .basic_message cimport Message
-from .consumers cimport Consumers
+from .inbox cimport Inbox
 from .deadline cimport Deadline
 from .events cimport EventQueue
 from .method_framing cimport Inbound
@@ -26,7 +26,7 @@ cdef class FrameReader:
     cdef Inbound _inbound
     cdef Py_ssize_t _max_message_size
     cdef readonly bint _is_direct
-    cdef readonly Consumers _last
+    cdef readonly Inbox _last
     cdef bint _is_over
 
     @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound)
@@ -38,7 +38,7 @@ cdef class FrameReader:
     cdef _let_go(self)
     cdef Message _next_delivery(self, ReadBuffer buffer, Inbound inbound)
 
-    @cython.locals(consumers=Consumers)
+    @cython.locals(inbox=Inbox)
     cdef object _find_callback(self, ReadBuffer buffer, Message message)
     cdef object _pass_on(self, ReadBuffer buffer, Inbound inbound, Message message)
 

@@ -14,10 +14,10 @@ from contextlib import suppress
 
 from .assembly import take_delivery
 from .basic_message import Message
-from .consumers import Consumers
 from .deadline import Deadline
 from .events import EventQueue
 from .exceptions import AMQPError
+from .inbox import Inbox
 from .method_framing import Inbound
 from .read_buffer import ReadBuffer
 from .spec import Basic
@@ -70,7 +70,7 @@ class FrameReader:
         # Whether a delivery may go straight to its callback.
         self._is_direct = False
         # The channel that the last delivery went to.
-        self._last: Consumers | None = None
+        self._last: Inbox | None = None
         # Whether there is nothing to read any more.
         self._is_over = False
 
@@ -261,20 +261,20 @@ class FrameReader:
 
     def _find_callback(self, buffer: ReadBuffer, message: Message) -> Any:
         """The callback of a delivery, which it is made ready for; None: there is more to it."""
-        consumers = self._last
-        if consumers is None or consumers.channel_id != buffer.channel_id:
+        inbox = self._last
+        if inbox is None or inbox.channel_id != buffer.channel_id:
             channel = self._connection().channels.get(buffer.channel_id)
-            consumers = self._last = getattr(channel, '_consumers', None)
-        if consumers is None or not consumers.direct:
+            inbox = self._last = getattr(channel, '_inbox', None)
+        if inbox is None or not inbox.direct:
             return None
-        if consumers.state.state is not OPEN:
+        if inbox.state.state is not OPEN:
             self._last = None  # another channel may have its number by now
             return None
-        callback = consumers.callbacks.get(buffer.consumer_tag)
-        channel = consumers.channel
+        callback = inbox.callbacks.get(buffer.consumer_tag)
+        channel = inbox.channel
         if callback is not None and channel is not None:
             message.channel = channel
-            message._is_text = consumers.auto_decode
+            message._is_text = inbox.auto_decode
             self._frames_taken = buffer.frames_read
             return callback
         return None

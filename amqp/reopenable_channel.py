@@ -5,12 +5,12 @@ Which step may follow which stands in `amqp.states`.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
-from .consumers import Consumers
 from .deadline import Deadline
 from .exceptions import (
     AMQPError,
@@ -21,6 +21,7 @@ from .exceptions import (
     UnexpectedFrame,
     error_for_code,
 )
+from .inbox import Inbox
 from .states import (
     CHANNEL_TRANSITIONS,
     ChannelEvent,
@@ -80,8 +81,8 @@ class ReopenableChannel(AbstractChannel):
         else:
             connection._claim_channel_id(channel_id)
         self._state = StateMachine(CHANNEL_TRANSITIONS, ChannelState.NEW)
-        self._consumers = Consumers(self, channel_id, self._state)
-        super().__init__(connection, channel_id)
+        self._inbox = Inbox(self, channel_id, self._state)
+        super().__init__(connection, channel_id, self._inbox.replies)
         self.on_open: Any = ensure_promise(on_open)
         #: Whether it may be opened again after the broker closed it, or a reply
         #: was overdue; set it to False where it is of no use to you then.
@@ -96,6 +97,10 @@ class ReopenableChannel(AbstractChannel):
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__}: {self.channel_id} ({self._state.state})>'
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._opening_lock = threading.Lock()
 
     def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
         name = self._LISTENERS.get(method_sig)
@@ -134,7 +139,7 @@ class ReopenableChannel(AbstractChannel):
         try:
             self.send_method(spec.Channel.Open, 's', ('',), wait=spec.Channel.OpenOk)
         except TimeoutError:
-            if self._awaited(spec.Channel.OpenOk) is None:  # not an octet was sent
+            if not self._replies.awaits(spec.Channel.OpenOk):  # not an octet was sent
                 self._state.state = ChannelState.REOPENABLE
             raise
         self.on_open(self)
@@ -151,7 +156,7 @@ class ReopenableChannel(AbstractChannel):
 
     def _begin_opening(self) -> bool:
         """Whether it is this thread that opens the channel."""
-        with self._pending_lock:
+        with self._opening_lock:
             if self._state.state not in (ChannelState.NEW, ChannelState.REOPENABLE):
                 return False
             self._state.advance(ChannelEvent.SEND_OPEN)
@@ -221,7 +226,7 @@ class ReopenableChannel(AbstractChannel):
                 lock.release()
         if was_closing:
             self._unreported = error  # for our `close`, which ends here
-            self._resolve_reply(spec.Channel.CloseOk, ())
+            self._replies.succeed(spec.Channel.CloseOk, ())
         elif not self._lose_state(error):
             self._unreported = error
             self._connection_events.add_report(self, self._report_close)
@@ -239,7 +244,7 @@ class ReopenableChannel(AbstractChannel):
     def _lose_state(self, error: BaseException) -> bool:
         """Forget what the broker has forgotten; whether *error* woke anybody."""
         self.incarnation += 1
-        return self._fail_replies(error)
+        return self._replies.fail(error)
 
     def _usable_connection(self) -> Any:
         connection = self.connection
@@ -268,7 +273,7 @@ class ReopenableChannel(AbstractChannel):
         self._state.advance(ChannelEvent.LOST)
         connection._registry.forget(self, reuse_id=let_go)
         self._lose_state(connection._lost_error())
-        self._consumers.channel = None
+        self._inbox.channel = None
         self.on_open = promise()
 
     def _prepare(self, sig: MethodSig) -> None:

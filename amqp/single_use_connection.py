@@ -170,7 +170,7 @@ class SingleUseConnection(AbstractChannel):
             transport.close()
         if heartbeat_thread is not None:
             heartbeat_thread.end()
-        self._fail_replies(self._lost_error())
+        self._replies.fail(self._lost_error())
         # All waits end before anything else is torn down.
         self._give_up_channels()
         for channel in list(self.channels.values()):

@@ -11,7 +11,8 @@ from pamqp import commands
 
 import amqp
 from amqp import spec
-from amqp.abstract_channel import AbstractChannel, Reply
+from amqp.abstract_channel import AbstractChannel
+from amqp.replies import Reply
 from t.helpers.peer import raw_method
 from t.helpers.threads import Background, until
 
@@ -66,7 +67,7 @@ def test_one_of_several_replies(channel, wire):
         wire.received.clear()
         wire.send(1, answer)
         assert get.result() is None
-    assert not channel._pending
+    assert not channel._replies
 
 
 def test_a_callback_gets_the_arguments_of_the_reply(channel):
@@ -105,14 +106,14 @@ def test_an_argument_that_cannot_be_sent_is_named_and_nothing_is_sent(channel, w
         channel.send_method((99, 99), 's', (5,))
     assert caught.value.position == 0
     assert channel.connection.bytes_sent == sent
-    assert not channel._pending
+    assert not channel._replies
     assert channel.is_open
 
 
 def test_an_expired_wait_leaves_nothing_behind(channel):
     with pytest.raises(TimeoutError):
         channel.wait(spec.Queue.BindOk, timeout=0)
-    assert not channel._pending
+    assert not channel._replies
 
 
 def test_a_wait_for_what_comes_by_itself(channel, wire):
@@ -228,7 +229,7 @@ def test_what_could_not_be_sent_waits_for_nothing(peer, connect):
     channel = connect().channel()
     with pytest.raises(amqp.EncodeError, match='frame_max 4096'):
         channel.queue_declare('q', arguments={'x': 'y' * 5000})
-    assert not channel._pending
+    assert not channel._replies
     assert channel.queue_declare('q').queue == 'q'
 
 

@@ -177,7 +177,7 @@ def test_an_unbind_that_nobody_waits_for_takes_its_own_reply(peer, connect):
     second = Background(channel.queue_unbind, 'q', 'e', 'second')
     wire.seen(commands.Queue.Unbind, 2)
     wire.send(1, commands.Queue.UnbindOk())
-    until(lambda: len(channel._pending) == 1)
+    until(lambda: len(channel._replies) == 1)
     wire.send(1, commands.Queue.UnbindOk())
     second.result()
 

@@ -6,14 +6,14 @@ import pytest
 
 import amqp
 from amqp.channel_registry import ChannelRegistry
-from amqp.consumers import Consumers
+from amqp.inbox import Inbox
 from t.helpers.threads import Background
 
 
 class Channel:
     def __init__(self, registry, channel_id):
         self.channel_id = channel_id
-        self._consumers = Consumers(self, channel_id, None)
+        self._inbox = Inbox(self, channel_id, None)
         registry.channels[channel_id] = self
 
 
@@ -83,7 +83,7 @@ def test_a_number_rests_until_it_is_released(registry):
 def test_a_channel_moves(registry):
     channel = Channel(registry, registry.allocate())
     registry.move(channel, registry.allocate())
-    assert channel.channel_id == channel._consumers.channel_id == 2
+    assert channel.channel_id == channel._inbox.channel_id == 2
     assert registry.channels == {2: channel}
     assert registry.is_resting(1)
 

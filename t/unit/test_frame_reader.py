@@ -516,7 +516,7 @@ def test_a_number_that_another_channel_has_now(connection, reader, wire):
         while len(bodies) < 3:
             drained(connection)
         assert bodies == [b'a', b'b', b'c']
-        assert reader._last is channel._consumers, turn
+        assert reader._last is channel._inbox, turn
         channel.close()
 
 

@@ -6,7 +6,7 @@ import pytest
 from pamqp import commands
 
 import amqp
-from amqp.consumers import Consumers
+from amqp.inbox import Inbox
 from amqp.states import CHANNEL_TRANSITIONS, ChannelState, StateMachine
 from t.helpers.threads import until
 
@@ -24,23 +24,23 @@ def channel(connection):
 
 def test_alone():
     state = StateMachine(CHANNEL_TRANSITIONS, ChannelState.NEW)
-    consumers = Consumers('channel', 7, state)
-    assert (consumers.channel, consumers.channel_id, consumers.state) == ('channel', 7, state)
-    assert (consumers.direct, consumers.auto_decode, consumers.callbacks) == (False, False, {})
+    inbox = Inbox('channel', 7, state)
+    assert (inbox.channel, inbox.channel_id, inbox.state) == ('channel', 7, state)
+    assert (inbox.direct, inbox.auto_decode, inbox.callbacks) == (False, False, {})
 
 
 def test_those_of_a_channel(channel):
-    consumers = channel._consumers
-    assert consumers.channel is channel
-    assert consumers.channel_id == channel.channel_id
-    assert consumers.state.state is ChannelState.OPEN
-    assert consumers.callbacks is channel.callbacks
-    assert consumers.direct
+    inbox = channel._inbox
+    assert inbox.channel is channel
+    assert inbox.channel_id == channel.channel_id
+    assert inbox.state.state is ChannelState.OPEN
+    assert inbox.callbacks is channel.callbacks
+    assert inbox.direct
     channel.basic_consume('q', 'tag', callback=print)
     channel.basic_consume('q', 'other', callback=None)
-    assert consumers.callbacks == {'tag': print, 'other': None}
+    assert inbox.callbacks == {'tag': print, 'other': None}
     channel.basic_cancel('tag')
-    assert consumers.callbacks == {'other': None}
+    assert inbox.callbacks == {'other': None}
 
 
 def test_auto_decode_can_be_set_at_any_time(connection):
@@ -48,46 +48,46 @@ def test_auto_decode_can_be_set_at_any_time(connection):
     assert channel.auto_decode
     channel.auto_decode = False
     assert not channel.auto_decode
-    assert not channel._consumers.auto_decode
+    assert not channel._inbox.auto_decode
     other = amqp.Channel(connection, 9, auto_decode=False)
-    assert not other._consumers.auto_decode
+    assert not other._inbox.auto_decode
     other.auto_decode = True
-    assert other._consumers.auto_decode
+    assert other._inbox.auto_decode
     assert not connection.auto_decode
 
 
 def test_a_channel_that_is_closed_has_none(channel):
     channel.basic_consume('q', 'tag', callback=print)
-    consumers = channel._consumers
+    inbox = channel._inbox
     channel.close()
-    assert consumers.callbacks == {}
-    assert consumers.channel is None
-    assert consumers.state.state is ChannelState.CLOSED
+    assert inbox.callbacks == {}
+    assert inbox.channel is None
+    assert inbox.state.state is ChannelState.CLOSED
 
 
 def test_a_channel_that_the_broker_closed_keeps_none_and_can_have_new_ones(
     peer, connection, channel
 ):
     channel.basic_consume('q', 'tag', callback=print)
-    consumers = channel._consumers
+    inbox = channel._inbox
     peer.wire().send(1, commands.Channel.Close(404, 'NOT_FOUND', 0, 0))
     with pytest.raises(amqp.NotFound):
         while True:
             connection.drain_events(timeout=5)
-    assert consumers.callbacks == {}
-    assert consumers.state.state is ChannelState.REOPENABLE
+    assert inbox.callbacks == {}
+    assert inbox.state.state is ChannelState.REOPENABLE
     channel.basic_consume('q', 'new', callback=print)
-    assert channel._consumers is consumers
-    assert consumers.callbacks == {'new': print}
-    assert consumers.state.state is ChannelState.OPEN
+    assert channel._inbox is inbox
+    assert inbox.callbacks == {'new': print}
+    assert inbox.state.state is ChannelState.OPEN
 
 
 def test_a_lost_connection_leaves_none(connection, channel):
     channel.basic_consume('q', 'tag', callback=print)
-    consumers = channel._consumers
+    inbox = channel._inbox
     connection.collect()
-    until(lambda: consumers.channel is None)
-    assert consumers.callbacks == {}
+    until(lambda: inbox.channel is None)
+    assert inbox.callbacks == {}
 
 
 class Dispatching(amqp.Channel):
@@ -111,9 +111,9 @@ class Neither(amqp.Channel):
 def test_whoever_puts_something_in_the_way_is_asked(connection, cls, direct):
     channel = cls(connection)
     channel.open()
-    assert channel._consumers.direct is direct
+    assert channel._inbox.direct is direct
     channel.basic_consume('q', 'tag', callback=print)
-    assert channel._consumers.direct is direct
+    assert channel._inbox.direct is direct
 
 
 @pytest.mark.parametrize('name', ['dispatch_method', '_on_basic_deliver'])
@@ -121,4 +121,4 @@ def test_an_attribute_in_the_way_counts_from_the_next_consumer_on(channel, name)
     method = getattr(channel, name)
     setattr(channel, name, lambda *args: method(*args))
     channel.basic_consume('q', 'tag', callback=print)
-    assert not channel._consumers.direct
+    assert not channel._inbox.direct
