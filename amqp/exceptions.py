@@ -200,7 +200,15 @@ class MessageNacked(AMQPError):
 
 
 class Blocked(RecoverableConnectionError):
-    """The broker held the connection blocked for longer than blocked_timeout."""
+    """The broker held the connection blocked for longer than blocked_timeout; nothing was sent.
+
+    ``reason`` is the broker's, such as ``low on memory``; None where it stopped
+    one channel (channel.flow), for which it gives no reason.
+    """
+
+    def __init__(self, *args: Any, reason: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reason = reason
 
 
 class ConnectFailed(RecoverableConnectionError):
@@ -237,7 +245,11 @@ class ContentTooLarge(RecoverableChannelError):
 
 
 class NoRoute(ChannelError):
-    """no-route: a mandatory message reached no queue; ``message`` is that message.
+    """no-route: a mandatory message reached no queue.
+
+    ``message`` is the object that was published where the call that raises
+    this published it, as `basic_publish_confirm` did; else the copy that the
+    broker returned, whose body and properties are the same.
 
     Neither recoverable nor irrecoverable: the channel stays open, and whether another attempt
     helps depends on who creates the queue.

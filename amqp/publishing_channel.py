@@ -215,9 +215,9 @@ class PublishingChannel(ReopenableChannel):
             ``socket.timeout`` after them, with the message's fate unknown.
 
         Raises `MessageNacked` if the broker refuses it, `NoRoute` if it is
-        mandatory, no queue takes it and nobody listens for ``basic_return``;
-        beside that, what `basic_publish` raises. Puts the channel into
-        confirm mode if it isn't. Thread-safe.
+        mandatory, no queue takes it and nobody listens for ``basic_return``:
+        their ``message`` is *msg* itself. Beside that, what `basic_publish`
+        raises. Puts the channel into confirm mode if it isn't. Thread-safe.
         """
         if not self._confirm_mode.is_on():
             self.confirm_select()
@@ -234,7 +234,7 @@ class PublishingChannel(ReopenableChannel):
         if confirmation.error is not None:
             raise without_traceback(confirmation.error)  # the others who wait have the same
         if confirmation.returned is not None and not self.events['basic_return']:
-            raise returned_error(confirmation.returned)
+            raise returned_error(confirmation.returned, msg)
         if not confirmation.acknowledged:
             raise MessageNacked(
                 'the broker refused the message',
@@ -306,13 +306,17 @@ class PublishingChannel(ReopenableChannel):
             self._connection_events.add(self, handler, delivery_tag, multiple)
 
 
-def returned_error(returned: basic_return_t) -> AMQPError:
-    """The error that a returned message stands for."""
+def returned_error(returned: basic_return_t, message: Message | None = None) -> AMQPError:
+    """The error that a returned message stands for.
+
+    :param message: the one that was published, if it is known; by default the
+        returned copy of it.
+    """
     error = error_for_code(
         returned.reply_code, returned.reply_text, spec.Basic.Return, ChannelError
     )
     if isinstance(error, NoRoute):
-        error.message = returned.message
+        error.message = returned.message if message is None else message
         error.exchange = returned.exchange
         error.routing_key = returned.routing_key
     return error

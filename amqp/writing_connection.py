@@ -196,9 +196,11 @@ class WritingConnection(SingleUseConnection):
             self._wait_until(unblocked, limit.no_later_than(deadline.at))
         except TimeoutError:
             now = time.monotonic()
-            text = f'the broker takes no messages: {self._blocked_reason or "channel.flow"}'
+            reason = self._blocked_reason
+            text = f'the broker takes no messages: {reason or "channel.flow"}'
             if limit.expired(now):
-                raise Blocked(f'{text} (waited {self.blocked_timeout} s)') from None
+                text += f' (waited {self.blocked_timeout} s)'
+                raise Blocked(text, reason=reason) from None
             if deadline.expired(now):
                 raise TimeoutError(text) from None
             raise  # a callback's own

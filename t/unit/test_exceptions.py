@@ -267,3 +267,9 @@ def test_a_foreign_error_is_told_of():
     kept = without_traceback(KeyboardInterrupt('now'))
     assert isinstance(kept, RecoverableConnectionError)
     assert "KeyboardInterrupt('now')" in str(kept)
+
+
+def test_blocked_has_the_brokers_reason() -> None:
+    assert Blocked('taken no messages').reason is None
+    error = copy.copy(Blocked('taken no messages', reason='low on memory'))
+    assert (str(error), error.reason) == ('taken no messages', 'low on memory')

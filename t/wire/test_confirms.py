@@ -186,14 +186,15 @@ def test_each_that_ends_raises_an_error_of_its_own(confirming):
 
 def test_return_without_a_handler_is_raised_by_that_publish(confirming):
     connection, channel, wire = confirming
-    call = Background(channel.basic_publish, Message('lost'), 'e', 'key', mandatory=True)
+    message = Message(b'lost')
+    call = Background(channel.basic_publish, message, 'e', 'key', mandatory=True)
     wire.messages(1)
     wire.send_raw(returned(), marshal(1, commands.Basic.Ack(1)))
     error = call.error()
     assert isinstance(error, amqp.NoRoute)
     assert isinstance(error, amqp.ChannelError)
     assert error.reply_code == 312
-    assert error.message.body == b'lost'
+    assert error.message is message
     assert (error.exchange, error.routing_key) == ('e', 'key')
     call = Background(channel.basic_publish, Message('next'), 'e', 'key', mandatory=True)
     wire.messages(2)
