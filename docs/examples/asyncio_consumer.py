@@ -1,7 +1,10 @@
-"""Consume a queue within asyncio's event loop."""
+"""Consume a queue within asyncio's event loop, over losses of the connection, until Ctrl-C."""
 
 import asyncio
+import contextlib
 import logging
+import signal
+import sys
 
 import amqp
 
@@ -39,8 +42,10 @@ class Consumer:
             self.stop(exc)
 
     def stop(self, exc=None):
-        self.loop.remove_reader(self.sock)
+        if self.timer.cancelled():
+            return  # it has been done before
         self.timer.cancel()
+        self.loop.remove_reader(self.sock)
         if not self.lost.done():
             if exc is None:
                 self.lost.set_result(None)
@@ -54,13 +59,30 @@ def work(message):
     message.channel.basic_ack(message.delivery_tag)
 
 
-async def main(host='localhost:5672', queue='tasks'):
+async def consume(host, queue, callback):
+    """Consume until the connection is lost, which raises, or this task is cancelled."""
     connection = amqp.Connection(host, connect_timeout=5, heartbeat=30)
     await asyncio.to_thread(connection.connect)
-    consumer = Consumer(connection, queue, work)
-    await consumer.lost
+    consumer = Consumer(connection, queue, callback)
+    try:
+        await consumer.lost
+    finally:
+        consumer.stop()
+
+
+async def main(host='localhost:5672', queue='tasks'):
+    task = asyncio.current_task()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    while True:
+        try:
+            await consume(host, queue, work)
+        except amqp.Connection.recoverable_connection_errors as exc:
+            log.warning('%s; connecting again', exc)
+            await asyncio.sleep(1)
 
 
 if __name__ == '__main__':
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(main())
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(main(*sys.argv[1:]))

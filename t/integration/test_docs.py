@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import doctest
-import os
 import re
 import shutil
-import subprocess
-import sys
+import signal
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import amqp
 from t.helpers.broker import Broker
+from t.helpers.examples import EXAMPLES, load_example, running
 from t.helpers.scripts import ROOT
 
 DOCS = ROOT / 'docs'
 PAGES = sorted(DOCS.rglob('*.rst'))
-EXAMPLES = sorted((DOCS / 'examples').glob('*.py'))
 WITH_SNIPPETS = [page for page in PAGES if '>>> ' in page.read_text(encoding='utf-8')]
 CODE_BLOCK = re.compile(r'^( *)\.\. code-block:: python\n((?:\1 +.*\n|\n)+)', re.MULTILINE)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -32,13 +28,6 @@ pytestmark = pytest.mark.integration
 
 def page_id(page: Path) -> str:
     return str(page.relative_to(DOCS))
-
-
-def load_example(name: str) -> dict[str, object]:
-    path = DOCS / 'examples' / f'{name}.py'
-    namespace: dict[str, object] = {'__name__': name}
-    exec(compile(path.read_text(encoding='utf-8'), path, 'exec'), namespace)
-    return namespace
 
 
 @pytest.fixture
@@ -74,7 +63,8 @@ def test_python_blocks_compile(page: Path) -> None:
 
 def test_every_example_is_on_a_page() -> None:
     text = ''.join(page.read_text(encoding='utf-8') for page in PAGES)
-    assert [path.name for path in EXAMPLES if f'examples/{path.name}' not in text] == []
+    names = [path.relative_to(DOCS).as_posix() for path in EXAMPLES.rglob('*.py')]
+    assert [name for name in names if name not in text] == []
 
 
 def test_asyncio_consumer(connection: amqp.Connection, queue: str) -> None:
@@ -113,18 +103,6 @@ def test_asyncio_consumer_tells_of_a_loss(connection: amqp.Connection, queue: st
         asyncio.run(consume())
 
 
-@contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen[str]]:
-    package = Path(amqp.__file__).parents[1]
-    environment = {**os.environ, 'PYTHONPATH': str(package), 'PYTHONUNBUFFERED': '1'}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
 @pytest.mark.slow
 def test_the_worker_lasts_over_a_restart(private_broker: Broker) -> None:
     host = f'{private_broker.host}:{private_broker.port}'
@@ -135,30 +113,31 @@ def test_the_worker_lasts_over_a_restart(private_broker: Broker) -> None:
             channel.queue_declare('tasks', durable=True, auto_delete=False)
             channel.basic_publish_confirm(amqp.Message(body, delivery_mode=2), routing_key='tasks')
 
-    def wait_for(text: str) -> None:
-        lines: list[str] = []
-        for line in process.stderr:
-            lines.append(line)
-            if text in line:
-                return
-        pytest.fail(f'it ended without {text!r}:\n{"".join(lines)}')
-
-    with running(sys.executable, str(DOCS / 'examples' / 'worker.py'), host) as process:
+    with running('worker', host) as worker:
         publish('before')
-        wait_for("working on 'before'")
+        worker.wait_for("working on 'before'")
         private_broker.restart()
-        wait_for('connecting again')
+        worker.wait_for('connecting again')
         publish('after')
-        wait_for("working on 'after'")
+        worker.wait_for("working on 'after'")
 
 
 def test_the_pool_of_workers_ends_when_told_to(private_broker: Broker) -> None:
     host = f'{private_broker.host}:{private_broker.port}'
-    with running(sys.executable, str(DOCS / 'examples' / 'worker_pool.py'), host) as process:
+    with running('worker_pool', host) as pool:
         with amqp.Connection(host, connect_timeout=10) as connection:
             channel = connection.channel()
             channel.queue_declare('tasks', durable=True, auto_delete=False)
             channel.basic_publish_confirm(amqp.Message('x'), routing_key='tasks')
-        assert "working on 'x'" in process.stderr.readline()
-        process.terminate()
-        assert process.wait(10) == 0
+        pool.wait_for("working on 'x'")
+        assert pool.stop(signal.SIGTERM) == 0
+
+
+def test_the_asyncio_consumer_ends_when_told_to(
+    connection: amqp.Connection, broker: Broker, queue: str
+) -> None:
+    connection.channel().basic_publish_confirm(amqp.Message('x'), routing_key=queue)
+    host = f'{broker.host}:{broker.port}'
+    with running('asyncio_consumer', host, queue) as consumer:
+        consumer.wait_for("working on 'x'")
+        assert consumer.stop(signal.SIGTERM) == 0
