@@ -32,6 +32,7 @@ cdef class _AbstractTransport:
     cdef public set _batches
     cdef public object _close_lock
     cdef public Py_ssize_t _waiting
+    cdef public object _waker
     cdef public bint _closed
     cdef public Py_ssize_t _fork_generation
 

@@ -31,6 +31,7 @@ from .exceptions import RecoverableConnectionError
 from .read_buffer import CAPACITY, Payload, ReadBuffer
 from .spec import PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
+from .waker import Waker, Woken
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ class _AbstractTransport:
         self._batches: set[object] = set()
         self._close_lock = threading.Lock()
         self._waiting = 0
+        # What wakes the thread that waits to read, if anybody has asked for it.
+        self._waker: Waker | None = None
         self._closed = False
         self._fork_generation = fork_generation()
 
@@ -286,6 +289,9 @@ class _AbstractTransport:
         sock, self.sock = self.sock, None
         if sock is not None:
             sock.close()
+        waker, self._waker = self._waker, None
+        if waker is not None:
+            waker.close()
 
     def peer_is_there(self) -> bool:
         """Whether the stream is open as far as the kernel knows; takes no byte of it."""
@@ -392,7 +398,26 @@ class _AbstractTransport:
             self._ambient_timeout = timeout
             sock.settimeout(0.0)
 
-    def _wait(self, want: int, deadline: Deadline, overdue: str) -> None:
+    def is_wakeable(self) -> bool:
+        """Whether `wake` has an effect."""
+        return self._waker is not None
+
+    def make_wakeable(self) -> None:
+        """Have `wake` end waits to read, those with a deadline that says so."""
+        with self._close_lock:
+            self._usable_socket()
+            if self._waker is None:
+                self._waker = Waker()
+
+    def wake(self) -> None:
+        """End such a wait, or else the next one, by `Woken`. Thread-safe, and takes no lock."""
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
+
+    def _wait(
+        self, want: int, deadline: Deadline, overdue: str, waker: Waker | None = None
+    ) -> None:
         """Wait until the socket is ready; ``socket.timeout`` at the deadline."""
         remaining = deadline.remaining(time.monotonic())
         if remaining == 0:
@@ -401,7 +426,7 @@ class _AbstractTransport:
             sock = self._usable_socket()
             self._waiting += 1
         try:
-            ready = _poll(sock, want, remaining)
+            ready = _poll(sock, want, remaining, waker)
         finally:
             with self._close_lock:
                 self._waiting -= 1
@@ -450,12 +475,13 @@ class _AbstractTransport:
             want = self._receive()
 
     def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
+        waker = self._waker if deadline.wakeable else None
         while self._batch and not self._flush_soon(deadline):
             # What came meanwhile is read first: the peer's last words, or
             # what it has to get rid of before it takes more.
             soon = deadline.no_later_than(time.monotonic() + READ_PATIENCE)
             try:
-                self._wait(want, soon, NO_FRAME)
+                self._wait(want, soon, NO_FRAME, waker)
             except TimeoutError:
                 if soon is deadline or deadline.expired(time.monotonic()):
                     raise
@@ -464,12 +490,12 @@ class _AbstractTransport:
         if self._read_buffer.is_large():
             soon = deadline.no_later_than(time.monotonic() + IDLE_AFTER)
             try:
-                self._wait(want, soon, NO_FRAME)
+                self._wait(want, soon, NO_FRAME, waker)
             except TimeoutError:
                 self._read_buffer.shrink()
             else:
                 return
-        self._wait(want, deadline, NO_FRAME)
+        self._wait(want, deadline, NO_FRAME, waker)
 
     def _flush_soon(self, deadline: Deadline) -> bool:
         """Send what has been put off, if that takes no time; whether it is gone.
@@ -794,18 +820,32 @@ def _shut_down(sock: socket.socket) -> None:
             raise
 
 
-def _poll(sock: socket.socket, want: int, timeout: float | None) -> bool:
+def _poll(
+    sock: socket.socket, want: int, timeout: float | None, waker: Waker | None = None
+) -> bool:
     """Wait until the socket is ready or has failed; False after *timeout* seconds.
 
-    The select module's names are looked up at each call: gevent and eventlet
-    replace them, and not all platforms have poll.
+    Raises `Woken` where only the *waker* is ready. The select module's names
+    are looked up at each call: gevent and eventlet replace them, and not all
+    platforms have poll.
     """
     if hasattr(select, 'poll'):
         poller = select.poll()
         poller.register(sock, select.POLLIN if want == WANT_READ else select.POLLOUT)
-        return bool(poller.poll(None if timeout is None else ceil(timeout * 1000)))
-    readers, writers = ([sock], []) if want == WANT_READ else ([], [sock])
-    return any(select.select(readers, writers, [sock], timeout))
+        if waker is not None:
+            poller.register(waker, select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(None if timeout is None else ceil(timeout * 1000))}
+    else:
+        readers: list[Any] = [sock] if want == WANT_READ else []
+        writers = [] if readers else [sock]
+        if waker is not None:
+            readers.append(waker)
+        found = select.select(readers, writers, [sock], timeout)
+        ready = {each.fileno() for each in (*found[0], *found[1], *found[2])}
+    if waker is not None and ready == {waker.fileno()}:
+        waker.clear()
+        raise Woken
+    return bool(ready)
 
 
 def _hung_up(sock: socket.socket) -> bool:

@@ -26,6 +26,7 @@ from .abstract_channel import MethodSig
 from .abstract_transport import _AbstractTransport
 from .channel import Channel as _Channel
 from .deadline import Deadline
+from .draining_connection import DrainingConnection
 from .exceptions import (
     ChannelError,
     ChannelNotOpen,
@@ -43,7 +44,7 @@ from .method_framing import frame_writer as _frame_writer
 from .states import ConnectionEvent, ConnectionState, IllegalTransition
 from .transport import Transport
 from .utils import get_logger
-from .writing_connection import ANSWER_PATIENCE, HEARTBEAT_LOGGER, WritingConnection
+from .writing_connection import ANSWER_PATIENCE, HEARTBEAT_LOGGER
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-class Connection(WritingConnection):
+class Connection(DrainingConnection):
     """A connection to a broker. Nothing is sent before `connect`; use it once.
 
     :param host: ``host[:port]``.
@@ -253,6 +254,7 @@ class Connection(WritingConnection):
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
         super().__init__(self.channel_max, frame_writer is _frame_writer)
+        self._has_chores = self._credentials is not None
         self._callbacks = self._listeners()
         self.blocked_timeout = blocked_timeout
         self.on_blocked = on_blocked
@@ -499,68 +501,7 @@ class Connection(WritingConnection):
         if not self.is_closing and not self._registry.is_resting(channel_id):
             raise ChannelNotOpen(f'channel {channel_id} is not open', method_sig)
 
-    # -- reading
-
-    def drain_events(self, timeout: float | None = None) -> None:
-        """Wait for one event and handle it: a delivery, a return, a cancel, any method.
-
-        :param timeout: seconds in all; 0 looks without waiting. By default
-            ``read_timeout``.
-
-        Raises ``socket.timeout`` when nothing came in time, the errors that
-        close the connection, and the error of a channel that the broker
-        closed while nobody waited on it. An event loop calls it with 0 while
-        the socket is readable; what the socket can't show any more, because
-        TLS or a callback's own calls have read it, is then handled along.
-        Thread-safe; callbacks run in the calling thread.
-        """
-        if self._credentials is not None or not self._reader.deliver_next(timeout == 0):
-            self._drain_one(timeout)
-        transport = self._transport  # None where a callback has closed it
-        if transport is not None and (timeout == 0 or transport.watched):
-            self._reader.leave_nothing_unseen(reports=True)
-
-    def _drain_one(self, timeout: float | None) -> None:
-        transport = self._usable_transport()
-        polls = timeout == 0
-        self._events.note_drainer(polls)
-        if timeout is None:
-            timeout = transport.patience(self.read_timeout)
-        deadline = Deadline(timeout, time.monotonic())
-        while not self._events.run_next() and not self._events.raise_next():
-            if self._renew_secret() or self._read_event(deadline, polls):
-                return
-
-    def _read_event(self, deadline: Deadline, polls: bool) -> bool:
-        """Read something and handle it; False where another thread has read instead."""
-        step = deadline
-        if self._credentials is not None:
-            step = deadline.no_later_than(self._credentials.renew_at)
-        try:
-            came = self._reader.wait_for_more(step)
-            if not came and not self._reader.advance(self._events.pending, step):
-                return False
-        except TimeoutError:
-            if step is deadline or not step.expired(time.monotonic()):
-                raise
-            return False
-        if came:
-            return self._reader.deliver_next(polls)
-        if not self._events.run_next():
-            self._events.raise_next()
-        return True
-
-    def _renew_secret(self) -> bool:
-        """Hand in another secret, if it is time; an event like others."""
-        credentials = self._credentials
-        return credentials is not None and credentials.renew_in_time(self.update_secret)
-
-    def blocking_read(self, timeout: float | None = None) -> bool:
-        """Read one frame and take it in; whether it completed a method.
-
-        Its callbacks are left to `drain_events`.
-        """
-        return self._reader.read_one(Deadline(timeout, time.monotonic()))
+    # -- taking in
 
     def on_inbound_method(
         self, channel_id: int, method_sig: MethodSig, payload: bytes, content: Any
@@ -573,15 +514,6 @@ class Connection(WritingConnection):
             self._on_stray_method(channel_id, method_sig)
         else:
             channel.dispatch_method(method_sig, payload, content)
-
-    def _wait_until(self, ready: Callable[[], bool], deadline: Deadline) -> None:
-        """Handle what comes until *ready*; ``socket.timeout`` at the deadline."""
-        if not self._drain_overridden:
-            self._reader.wait_until(ready, deadline)
-            return
-        self._flush(deadline)
-        while not ready():
-            self.drain_events(timeout=deadline.remaining(time.monotonic()))
 
     def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:
         """Act upon a method on channel 0."""

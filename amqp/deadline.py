@@ -20,10 +20,12 @@ class Deadline:
     :param now: the present, from the clock that later calls are given too.
     """
 
-    __slots__ = ('at',)
+    __slots__ = ('at', 'wakeable')
 
     def __init__(self, timeout: float | None, now: float) -> None:
         self.at: float = inf if timeout is None else now + max(timeout, 0.0)
+        #: Whether another thread may end a wait for the peer before: see `Waker`.
+        self.wakeable = False
 
     def remaining(self, now: float) -> float | None:
         """Seconds left, never negative; None when there is no end."""
@@ -41,6 +43,7 @@ class Deadline:
             return self
         earlier = Deadline(None, 0.0)
         earlier.at = at
+        earlier.wakeable = self.wakeable
         return earlier
 
     def __repr__(self) -> str:

@@ -221,15 +221,18 @@ class FrameReader:
             self._events.raise_next()
         return True
 
-    def wait_for_more(self, deadline: Deadline) -> bool:
+    def wait_for_more(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Have something come, for `deliver_next`; False where that isn't the way.
 
         Raises ``socket.timeout`` at the deadline.
+
+        :param ready: whether there is something else to do.
         """
         if not self._is_direct or self._role.is_mine():
             return False
         try:
-            if not self._role.try_take() or self._events.pending():
+            # Asked under the role: what another thread has read is seen.
+            if not self._role.try_take() or ready():
                 return False
             buffer, connection = self._buffer, self._connection()
             if buffer is None or buffer.has_frame():

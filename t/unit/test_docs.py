@@ -61,7 +61,11 @@ def test_the_architecture_names_every_module() -> None:
 
 
 #: Whose methods stand with the class that applications use.
-PARTS_OF = {'PublishingChannel': 'amqp.channel.Channel', 'ConsumingChannel': 'amqp.channel.Channel'}
+PARTS_OF = {
+    'PublishingChannel': 'amqp.channel.Channel',
+    'ConsumingChannel': 'amqp.channel.Channel',
+    'DrainingConnection': 'amqp.connection.Connection',
+}
 
 
 def public_names() -> Iterator[str]:

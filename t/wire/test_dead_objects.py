@@ -58,6 +58,9 @@ ARGUMENTS = {
     'update_secret': ('s', 'r'),
     'wait': ((50, 31),),
     'channel': (),
+    'call_later': (0, print),
+    'call_soon_threadsafe': (print,),
+    'sleep': (0,),
     'abort': (),
 }
 #: Called by the library itself, with what comes from the peer.
