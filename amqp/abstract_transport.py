@@ -29,7 +29,7 @@ from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
 from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
 from .read_buffer import CAPACITY, Payload, ReadBuffer
-from .spec import PROTOCOL_HEADER
+from .spec import FRAME_OVERHEAD, PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
 from .waker import Waker, Woken
 
@@ -71,8 +71,8 @@ try:
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
 
-#: So many octets unread may be all that the kernel takes, if it has less memory than usual.
-FULL = 4096
+#: Octets unread that are counted at most, where the platform doesn't tell their number.
+PEEKED = 4096
 
 #: What a system call that could not go on is waiting for.
 WANT_READ = -1
@@ -318,13 +318,17 @@ class _AbstractTransport:
             return False
         try:
             sock = self._usable_socket()
-            limit = min(FULL, sock.getsockopt(SOL_SOCKET, SO_RCVBUF) // 8)
-            unread = len(self._peek(limit) or b'')
+            limit = sock.getsockopt(SOL_SOCKET, SO_RCVBUF) // 8
+            unread = _unread(sock)
+            if unread is None:
+                limit = min(PEEKED, limit)
+                unread = len(self._peek(limit) or b'')
         except OSError:
             return False
-        seen = (self.bytes_recv, self._decrypted(), unread)
+        # What has been read and is still with the kernel is no news again when it goes.
+        seen = (self.bytes_recv, self._decrypted(), unread - self._borrowed)
         before, self._seen = self._seen, seen
-        return seen != before or unread == limit
+        return seen != before or unread >= limit
 
     def holds_data(self) -> bool:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
@@ -432,6 +436,9 @@ class _AbstractTransport:
                 self._waiting -= 1
                 if self._closed and not self._waiting:
                     self._release_socket()
+        if self._fork_generation != fork_generation():
+            # A greenlet, unlike a thread, goes on in the child: what has come is the parent's.
+            raise ConnectionAbortedError(errno.ECONNABORTED, 'it belongs to the parent process')
         if not ready:
             raise TimeoutError(overdue)
 
@@ -764,12 +771,23 @@ class _AbstractTransport:
         except BaseException as exc:
             if not begun:
                 raise
-            self.write_torn = True
-            if isinstance(exc, TimeoutError):
-                raise RecoverableConnectionError(
-                    f'a write stopped half-way: {exc} ({sent} octets of it had left)'
-                ) from exc
-            raise
+            raise self._cut_off(exc, sent, parts)  # noqa: B904 - it is or has the cause
+
+    def _cut_off(self, exc: BaseException, sent: int, parts: list[Buffer]) -> BaseException:
+        """What to raise when *parts* are left of a frame of which something may have left."""
+        expired = isinstance(exc, TimeoutError)
+        if expired and sent + sum(map(len, parts)) == FRAME_OVERHEAD:
+            # Without a payload, and so a heartbeat: it is of use even later.
+            self._batch += b''.join(parts)
+            return exc
+        self.write_torn = True
+        if not expired:
+            return exc
+        error = RecoverableConnectionError(
+            f'a write stopped half-way: {exc} ({sent} octets of it had left)'
+        )
+        error.__cause__ = exc
+        return error
 
     def _wait_to_send(self, want: int, deadline: Deadline) -> None:
         if deadline.at < inf:
@@ -858,6 +876,17 @@ def _hung_up(sock: socket.socket) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLRDHUP)
     return bool(poller.poll(0))
+
+
+def _unread(sock: socket.socket) -> int | None:
+    """Octets that the kernel has for us, where the platform tells."""
+    try:
+        # Not on Windows; and used by those alone who tick and don't read.
+        from fcntl import ioctl
+        from termios import FIONREAD
+    except ImportError:
+        return None
+    return int.from_bytes(ioctl(sock.fileno(), FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:

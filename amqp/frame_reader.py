@@ -130,7 +130,8 @@ class FrameReader:
 
     def renew_role(self) -> None:
         """In a forked child: the reader may be a thread that isn't there."""
-        self._role = ReaderRole()
+        role, self._role = self._role, ReaderRole()
+        role.wake_all()  # greenlets, unlike threads, are there and wait on
 
     def wake_all(self) -> None:
         """Have all who wait look whether their wait is over."""

@@ -6,6 +6,7 @@ For runs that t/helpers/green.py begins: `make integration-gevent`, `make integr
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import struct
 import termios
@@ -280,6 +281,44 @@ def unsent(connection: amqp.Connection) -> int:
     """Octets that the kernel has, and the peer hasn't."""
     buffer = fcntl.ioctl(connection.sock.fileno(), termios.TIOCOUTQ, bytes(4))
     return int(struct.unpack('i', buffer)[0])
+
+
+# -- forks
+
+
+@pytest.mark.skipif(patched_by() != 'gevent', reason="eventlet's hub is not made for forks")
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
+def test_in_a_forked_child_nobody_reads_what_is_the_parents(
+    connect: Connect, address: dict[str, Any], queue: str
+) -> None:
+    """Greenlets that wait are copied with the process; there their waits end."""
+    connection = connect(**address)
+    messages = consume(connection.channel(), queue, no_ack=True)
+    reader = spawn(connection.drain_events)
+    other = connection.channel()
+    waiting = spawn(other.wait, (50, 11), timeout=PATIENCE)
+    time.sleep(0)  # both wait
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if all(map(ends_by_the_fork, (reader, waiting))) else 1)
+    publisher = connect().channel()
+    ended = 0
+    while not ended:  # the child's wait ends when something comes
+        publish(publisher, queue, 'for the parent')
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    assert os.waitstatus_to_exitcode(status) == 0
+    result(reader)
+    drain_until(connection, lambda: ready(publisher, queue) == 0)
+    assert set(bodies(messages)) == {'for the parent'}
+    waiting.kill()
+
+
+def ends_by_the_fork(greenlet: Any) -> bool:
+    try:
+        result(greenlet)
+    except amqp.RecoverableConnectionError as exc:
+        return 'parent process' in str(exc)
+    return False
 
 
 # -- a storm

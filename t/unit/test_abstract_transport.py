@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -394,6 +395,22 @@ def test_an_exception_while_the_borrowed_is_returned(stream):
     assert stream.transport.read_torn
 
 
+def test_in_a_forked_child_a_wait_that_was_under_way_reads_nothing(stream, monkeypatch):
+    """A greenlet's goes on there, and what comes is the parent's."""
+    poll = module._poll
+
+    def fork_meanwhile(sock, want, timeout):
+        stream.peer.sendall(encode(8, 0, b''))
+        monkeypatch.setattr(module, 'fork_generation', lambda: 12345)
+        return poll(sock, want, timeout)
+
+    monkeypatch.setattr(module, '_poll', fork_meanwhile)
+    with pytest.raises(ConnectionAbortedError, match='parent'):
+        stream.transport.read_frame(soon())
+    assert stream.transport.bytes_recv == 0
+    assert readable(stream.transport.sock)
+
+
 def test_an_exception_while_waiting_does_no_harm(stream, monkeypatch):
     class Interrupted:
         def register(self, *args):
@@ -445,7 +462,18 @@ def test_half_a_frame_is_held_but_no_sign_of_more(stream):
     assert not stream.transport.data_is_waiting()
 
 
-def test_what_lies_unread_is_news_once(stream):
+@pytest.fixture(params=['counted by the kernel', 'peeked at'])
+def unread(request, monkeypatch):
+    if request.param == 'peeked at':  # as on Windows
+        monkeypatch.setitem(sys.modules, 'fcntl', None)
+    return request.param
+
+
+def room(stream):
+    return stream.transport.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def test_what_lies_unread_is_news_once(stream, unread):
     """A peer that has been silent since must not pass for alive for ever."""
     transport = stream.transport
     assert not transport.has_news()
@@ -458,10 +486,28 @@ def test_what_lies_unread_is_news_once(stream):
     assert not transport.has_news()
 
 
-def test_a_peer_that_may_have_no_room_to_send_is_not_silent(stream):
-    stream.peer.sendall(bytes(5000))
+def test_a_peer_that_may_have_no_room_to_send_is_not_silent(stream, unread):
+    stream.peer.sendall(bytes(room(stream) // 8))
     for _ in range(3):
         assert stream.transport.has_news()
+
+
+def test_much_that_lies_unread_is_news_once(stream):
+    for _ in range(2):
+        stream.peer.sendall(bytes(5000))
+        assert stream.transport.has_news()
+        assert not stream.transport.has_news()
+
+
+def test_what_has_been_read_is_no_news_when_it_leaves_the_kernel(stream):
+    transport = stream.transport
+    stream.peer.sendall(encode(8, 0, b'') * 2)
+    transport.read_frame(soon())
+    assert transport.has_news()
+    assert readable(transport.sock)
+    transport._return_borrowed(transport.sock)
+    assert not readable(transport.sock)
+    assert not transport.has_news()
 
 
 def tcp_pair():
@@ -647,6 +693,18 @@ def test_a_timeout_half_way_breaks_it_for_good(stream):
     assert not stream.transport.read_torn
     with pytest.raises(RecoverableConnectionError, match='cut off half-way'):
         stream.transport.write(b'next', soon())
+
+
+def test_a_heartbeat_that_stops_half_way_is_finished_before_the_next_frame(stream):
+    """It may be sent with no time to wait, and no later octet may land within it."""
+    heartbeat, frame = encode(8, 0, b''), encode(1, 1, b'x')
+    fake(stream, send=[lambda sock, data: sock.send(data[:3]), BlockingIOError])
+    with pytest.raises(TimeoutError):
+        stream.transport.write(heartbeat, NOW)
+    assert not stream.transport.write_torn
+    stream.transport.write(frame, soon())
+    assert received(stream, len(heartbeat + frame)) == heartbeat + frame
+    assert stream.transport.bytes_sent == len(heartbeat + frame)
 
 
 def test_an_exception_in_the_midst_of_a_send_breaks_it(stream):

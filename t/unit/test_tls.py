@@ -308,3 +308,25 @@ def test_a_handshake_that_wants_something(want):
     found = {ssl.SSLWantReadError: module.WANT_READ, ssl.SSLWantWriteError: module.WANT_WRITE}
     assert stream.transport._shake_hands(stream.transport.sock) == found[type(want)]
     stream.close()
+
+
+def test_heartbeats_that_the_peer_has_no_room_for(secure, server):
+    """What OpenSSL has begun to send must be finished, and is, before anything else."""
+    heartbeat, frame = encode(8, 0, b''), encode(1, 1, b'afterwards')
+    secure.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    server.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    before, full = secure.bytes_sent, 0
+    while full < 3:
+        try:
+            secure.write(heartbeat, NOW)
+        except TimeoutError:
+            full += 1
+    assert not secure.write_torn
+    sending = Background(secure.write, frame, soon())
+    octets = b''
+    while not octets.endswith(frame):
+        octets += server.sock.recv(65536)
+    sending.result()
+    count = (len(octets) - len(frame)) // len(heartbeat)
+    assert octets == heartbeat * count + frame
+    assert secure.bytes_sent - before == len(octets)
