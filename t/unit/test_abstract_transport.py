@@ -399,10 +399,10 @@ def test_in_a_forked_child_a_wait_that_was_under_way_reads_nothing(stream, monke
     """A greenlet's goes on there, and what comes is the parent's."""
     poll = module._poll
 
-    def fork_meanwhile(sock, want, timeout):
+    def fork_meanwhile(*args):
         stream.peer.sendall(encode(8, 0, b''))
         monkeypatch.setattr(module, 'fork_generation', lambda: 12345)
-        return poll(sock, want, timeout)
+        return poll(*args)
 
     monkeypatch.setattr(module, '_poll', fork_meanwhile)
     with pytest.raises(ConnectionAbortedError, match='parent'):
