@@ -6,5 +6,9 @@ cdef class ConfirmMode:
     cdef set _awaiting
     cdef PublisherConfirms _confirms
     cdef object _lock
+    cdef object _loss
+    cdef Py_ssize_t _waits
+    cdef public Py_ssize_t window
 
     cpdef bint is_used(self)
+    cpdef bint is_full(self)

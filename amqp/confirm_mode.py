@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 
 from .confirms import Confirmation, PublisherConfirms
 from .exceptions import RecoverableChannelError
@@ -23,11 +24,17 @@ class ConfirmMode:
     so that numbers follow the order on the wire.
     """
 
-    __slots__ = ('_awaiting', '_confirms', '_lock')
+    __slots__ = ('_awaiting', '_confirms', '_lock', '_loss', '_waits', 'window')
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._confirms: PublisherConfirms | None = None
+        #: How many messages may be in flight; 0 is no limit.
+        self.window = 0
+        # Waits for the confirms of all messages.
+        self._waits = 0
+        # By what the fate of messages was left open, until such a wait tells.
+        self._loss: BaseException | None = None
         # Threads that publish and will wait for the confirm.
         self._awaiting: set[int] = set()
 
@@ -40,12 +47,15 @@ class ConfirmMode:
         with self._lock:
             self._confirms = self._confirms or PublisherConfirms()
 
-    def end(self, error: BaseException) -> bool:
-        """The channel was lost by *error*; whether that woke anybody."""
+    def end(self, error: BaseException) -> list[Confirmation]:
+        """The channel was lost by *error*; the messages whose fate that leaves open."""
         with self._lock:
             confirms, self._confirms = self._confirms, None
-            failed = [] if confirms is None else confirms.fail(error)
-        return any(confirmation.awaited for confirmation in failed)
+            if confirms is None:
+                return []
+            if not all(confirmation.told() for confirmation in confirms.in_question()):
+                self._loss = error
+            return confirms.fail(error)
 
     def is_used(self) -> bool:
         """Whether what is published is to be numbered."""
@@ -59,19 +69,39 @@ class ConfirmMode:
         """It won't any longer."""
         self._awaiting.discard(threading.get_ident())
 
-    def number(self, payload: bytes = b'\0', content: Any = None) -> Confirmation | None:
+    def is_full(self) -> bool:
+        """Whether as many messages are in flight as may be.
+
+        It stays so only until the broker speaks; it becomes so under the
+        channel's ``_send_lock``.
+        """
+        confirms = self._confirms
+        return confirms is not None and 0 < self.window <= len(confirms)
+
+    def has_room(self) -> bool:
+        """Whether another message may be sent."""
+        return not self.is_full()
+
+    def number(
+        self, payload: bytes = b'\0', content: Any = None, confirmation: Confirmation | None = None
+    ) -> Confirmation | None:
         """Number the message that is about to be sent; None outside of confirm mode.
 
         :param payload: the encoded arguments of basic.publish.
+        :param confirmation: what to number it by; by default a new one.
         """
-        awaited = threading.get_ident() in self._awaiting
+        owned = confirmation is not None
+        awaited = owned or threading.get_ident() in self._awaiting
+        if confirmation is None:
+            confirmation = Confirmation(awaited, content if self.window else None)
         likeness = None
         if payload[-1]:  # mandatory or immediate: it may be returned
             _, exchange, routing_key, *_ = loads('Bssbb', payload, 0)[0]
             likeness = (exchange, routing_key, bytes(content.encoded_body()))
         with self._lock:
             if self._confirms is not None:
-                return self._confirms.publish(awaited, likeness)
+                self._confirms.publish(confirmation, likeness)
+                return confirmation
         if awaited:
             raise RecoverableChannelError(
                 'the channel was closed and opened again meanwhile, and is not in confirm mode'
@@ -116,3 +146,45 @@ class ConfirmMode:
             if confirms is None:
                 return None
             return confirms.settle(delivery_tag, multiple, acknowledged)
+
+    # -- waiting for all of them
+
+    def begin_waiting(self) -> list[Confirmation] | None:
+        """Somebody waits for all messages.
+
+        Those that may have to be told of, in order; None outside of confirm mode.
+        """
+        with self._lock:
+            self._waits += 1
+            return None if self._confirms is None else self._confirms.in_question()
+
+    def end_waiting(self) -> None:
+        """They don't any longer."""
+        with self._lock:
+            self._waits -= 1
+
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for all messages."""
+        return self._waits > 0
+
+    def take_loss(self) -> BaseException | None:
+        """By what the fate of messages was left open, if it was; told once."""
+        with self._lock:
+            loss, self._loss = self._loss, None
+        return loss
+
+    def tell(self, failures: Sequence[Confirmation]) -> int:
+        """Somebody is told of these; how many more have failed than were remembered."""
+        with self._lock:
+            for confirmation in failures:
+                confirmation.awaited = True
+            return 0 if self._confirms is None else self._confirms.forget(failures)
+
+    def give_up(self, confirmations: Iterable[Confirmation]) -> None:
+        """Nobody waits for these any longer: somebody else may ask for them."""
+        with self._lock:
+            for confirmation in confirmations:
+                confirmation.awaited = False
+                refused = confirmation.failed() and confirmation.error is None
+                if self._confirms is not None and refused:
+                    self._confirms.remember(confirmation)

@@ -8,12 +8,19 @@ cdef class Confirmation:
     cdef public object delivery_tag
     cdef public object error
     cdef public object likeness
+    cdef public object message
+    cdef public object promise
     cdef public object returned
 
     cpdef bint settled(self)
 
 
 cdef class PublisherConfirms:
+    cdef dict _failures
     cdef dict _outstanding
+    cdef Py_ssize_t _returned
     cdef object _unlike
     cdef public object last_tag
+    cdef public Py_ssize_t unlisted
+
+    cpdef publish(self, Confirmation confirmation, object likeness=*)

@@ -8,6 +8,8 @@ covers them all: a returned message is known by its content.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from typing import Any
@@ -15,22 +17,38 @@ if TYPE_CHECKING:
 
 __all__ = ('Confirmation', 'PublisherConfirms')
 
+#: Failures that are remembered for somebody who may ask, at most.
+FAILURES_LIMIT = 1_000
+
 
 class Confirmation:
     """What the broker says of one published message.
 
     ``acknowledged`` is None until it has spoken, then True or False;
     ``returned`` is what basic.return brought, if it did; ``error`` is set
-    instead where the channel is lost first. ``awaited`` says whether the
-    publisher waits for it, and so will raise what has to be raised.
+    instead where the channel is lost first. ``awaited`` says whether somebody
+    tells what becomes of it, the publisher that waits above all, or has done
+    so. ``message`` is what was published, where somebody may want it;
+    ``promise`` is settled along with it.
     """
 
-    __slots__ = ('acknowledged', 'awaited', 'delivery_tag', 'error', 'likeness', 'returned')
+    __slots__ = (
+        'acknowledged',
+        'awaited',
+        'delivery_tag',
+        'error',
+        'likeness',
+        'message',
+        'promise',
+        'returned',
+    )
 
-    def __init__(self, delivery_tag: int, awaited: bool, likeness: object) -> None:
-        self.delivery_tag = delivery_tag
-        self.likeness = likeness
+    def __init__(self, awaited: bool = False, message: Any = None, promise: Any = None) -> None:
+        self.delivery_tag = 0
+        self.likeness: object = None
         self.awaited = awaited
+        self.message = message
+        self.promise = promise
         self.acknowledged: bool | None = None
         self.returned: Any = None
         self.error: BaseException | None = None
@@ -38,6 +56,16 @@ class Confirmation:
     def settled(self) -> bool:
         """Whether there is nothing left to wait for."""
         return self.acknowledged is not None or self.error is not None
+
+    def failed(self) -> bool:
+        """Whether it is settled, and no queue has the message as far as we know."""
+        if self.acknowledged:
+            return self.returned is not None
+        return self.settled()
+
+    def told(self) -> bool:
+        """Whether somebody is told what becomes of it, or has been."""
+        return self.awaited or (self.promise is not None and self.promise.is_heard())
 
 
 class PublisherConfirms:
@@ -47,26 +75,32 @@ class PublisherConfirms:
     and writes it under another, so that numbers follow the order on the wire.
     """
 
-    __slots__ = ('_outstanding', '_unlike', 'last_tag')
+    __slots__ = ('_failures', '_outstanding', '_returned', '_unlike', 'last_tag', 'unlisted')
 
     def __init__(self) -> None:
         self.last_tag = 0
+        #: How many more have failed than are remembered.
+        self.unlisted = 0
         self._outstanding: dict[int, Confirmation] = {}
+        # Those nobody has been told of.
+        self._failures: dict[int, Confirmation] = {}
+        # How many of those outstanding have been returned.
+        self._returned = 0
         self._unlike: Any = None
 
     def __len__(self) -> int:
         return len(self._outstanding)
 
-    def publish(self, awaited: bool = False, likeness: object = None) -> Confirmation:
+    def publish(self, confirmation: Confirmation, likeness: object = None) -> None:
         """Number the message that is about to be written.
 
         :param likeness: what a returned copy of it is equal in; None for a
             message that can't be returned.
         """
         self.last_tag += 1
-        confirmation: Confirmation = Confirmation(self.last_tag, awaited, likeness)
+        confirmation.delivery_tag = self.last_tag
+        confirmation.likeness = likeness
         self._outstanding[self.last_tag] = confirmation
-        return confirmation
 
     def withdraw(self, confirmation: Confirmation) -> None:
         """Take the last number back: not an octet of its message was sent."""
@@ -91,6 +125,7 @@ class PublisherConfirms:
         for confirmation in self._outstanding.values():
             if confirmation.returned is None and confirmation.likeness == likeness:
                 confirmation.returned = returned
+                self._returned += 1
                 return
         self._unlike = returned
 
@@ -102,16 +137,48 @@ class PublisherConfirms:
         """
         settled = [self._outstanding.pop(tag) for tag in self._tags(delivery_tag, multiple)]
         if settled and self._unlike is not None:
-            settled[-1].returned = settled[-1].returned or self._unlike
+            if settled[-1].returned is None:
+                settled[-1].returned = self._unlike
+                self._returned += 1
             self._unlike = None
+        if not acknowledged or self._returned:
+            self._note_failures(settled, acknowledged)
         for confirmation in settled:  # last of all, for waiters look at nothing else
             confirmation.acknowledged = acknowledged
         return settled
+
+    def _note_failures(self, settled: list[Confirmation], acknowledged: bool) -> None:
+        for confirmation in settled:
+            if confirmation.returned is not None:
+                self._returned -= 1
+            elif acknowledged:
+                continue
+            if not confirmation.told():
+                self.remember(confirmation)
+
+    def remember(self, confirmation: Confirmation) -> None:
+        """Keep one that has failed for whoever asks."""
+        if len(self._failures) < FAILURES_LIMIT:
+            self._failures[confirmation.delivery_tag] = confirmation
+        else:
+            self.unlisted += 1
+
+    def in_question(self) -> list[Confirmation]:
+        """The messages that nobody is known to have: untold failures, and those outstanding."""
+        return [*self._failures.values(), *self._outstanding.values()]
+
+    def forget(self, failures: Iterable[Confirmation]) -> int:
+        """Somebody has been told of these; how many more have failed than were remembered."""
+        for confirmation in failures:
+            self._failures.pop(confirmation.delivery_tag, None)
+        unlisted, self.unlisted = self.unlisted, 0
+        return unlisted
 
     def fail(self, error: BaseException) -> list[Confirmation]:
         """The channel is gone: no confirm can come any more for the messages returned."""
         failed = list(self._outstanding.values())
         self._outstanding.clear()
+        self._returned = 0
         for confirmation in failed:
             confirmation.error = error
         return failed

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from . import spec
 from .abstract_channel import MethodSig, _WriteFailed
 from .basic_message import Message
+from .confirming_channel import ConfirmingChannel
 from .exceptions import AMQPError, ConsumerCancelled
-from .publishing_channel import PublishingChannel
 from .reopenable_channel import ReopenableChannel
 from .states import ChannelState
 from .utils import bytes_to_str, get_logger
@@ -34,7 +34,7 @@ SETTLE_FORMAT = 'Lb'
 OPEN = ChannelState.OPEN
 
 
-class ConsumingChannel(PublishingChannel):
+class ConsumingChannel(ConfirmingChannel):
     """A channel that messages come on.
 
     :param auto_decode: whether the body of a received message becomes a str
@@ -44,7 +44,7 @@ class ConsumingChannel(PublishingChannel):
     """
 
     _LISTENERS: ClassVar[dict[MethodSig, str]] = {
-        **PublishingChannel._LISTENERS,
+        **ConfirmingChannel._LISTENERS,
         spec.Basic.Cancel: '_on_basic_cancel',
         spec.Basic.CancelOk: '_on_basic_cancel_ok',
         spec.Basic.Deliver: '_on_basic_deliver',

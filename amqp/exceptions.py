@@ -5,6 +5,7 @@
     Exception
     └── AMQPError
         ├── MessageNacked                       the broker refused a published message
+        │   └── ConfirmsFailed                  it took not all of many
         ├── ConnectionError                     the whole connection is affected
         │   ├── RecoverableConnectionError      connecting anew may help
         │   │   ├── Blocked                     blocked_timeout passed under a broker alarm
@@ -60,6 +61,7 @@ __all__ = (
     'Blocked',
     'ChannelError',
     'ChannelNotOpen',
+    'ConfirmsFailed',
     'ConnectFailed',
     'ConnectionError',
     'ConnectionForced',
@@ -199,6 +201,18 @@ class MessageNacked(AMQPError):
         self.delivery_tag = delivery_tag
 
 
+class ConfirmsFailed(MessageNacked):
+    """Of many messages not all were taken.
+
+    ``failures`` has an error for each that was not: `MessageNacked`, `NoRoute`,
+    with its ``delivery_tag``, and with its ``message`` where that is known.
+    """
+
+    def __init__(self, *args: Any, failures: Iterable[BaseException] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.failures = list(failures)
+
+
 class Blocked(RecoverableConnectionError):
     """The broker held the connection blocked for longer than blocked_timeout; nothing was sent.
 
@@ -249,7 +263,8 @@ class NoRoute(ChannelError):
 
     ``message`` is the object that was published where the call that raises
     this published it, as `basic_publish_confirm` did; else the copy that the
-    broker returned, whose body and properties are the same.
+    broker returned, whose body and properties are the same. ``delivery_tag``
+    is its number, where the channel is in confirm mode.
 
     Neither recoverable nor irrecoverable: the channel stays open, and whether another attempt
     helps depends on who creates the queue.
@@ -263,10 +278,12 @@ class NoRoute(ChannelError):
         message: Any = None,
         exchange: str = '',
         routing_key: str = '',
+        delivery_tag: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.message = message
+        self.delivery_tag = delivery_tag
         self.exchange = exchange
         self.routing_key = routing_key
 

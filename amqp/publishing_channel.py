@@ -68,8 +68,12 @@ class PublishingChannel(ReopenableChannel):
 
     def _lose_state(self, error: BaseException) -> bool:
         self.active = True
-        publisher_woken = self._confirm_mode.end(error)
-        return super()._lose_state(error) or publisher_woken
+        confirm_mode = self._confirm_mode
+        in_doubt = confirm_mode.end(error)
+        woken = super()._lose_state(error)
+        if not in_doubt:
+            return woken
+        return woken or confirm_mode.is_waited_for() or any(each.told() for each in in_doubt)
 
     def collect(self) -> None:
         """Tear this object down without a word to the broker. Never blocks."""
@@ -78,7 +82,12 @@ class PublishingChannel(ReopenableChannel):
         self.__dict__.pop('basic_publish', None)
 
     def _send(
-        self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
+        self,
+        sig: MethodSig,
+        payload: bytes,
+        content: Any,
+        timeout: float | None = None,
+        confirmation: Confirmation | None = None,
     ) -> Confirmation | None:
         if sig != spec.Basic.Publish:
             super()._send(sig, payload, content, timeout)
@@ -89,7 +98,7 @@ class PublishingChannel(ReopenableChannel):
         confirm_mode = self._confirm_mode
         before, last = connection._octets_given(), confirm_mode.last_tag()
         try:
-            confirmation = confirm_mode.number(payload, content)
+            confirmation = confirm_mode.number(payload, content, confirmation)
             super()._send(sig, payload, content, timeout)
         except BaseException as exc:  # not an octet was sent, or the connection is lost
             connection._interrupted(exc, before)
@@ -118,13 +127,17 @@ class PublishingChannel(ReopenableChannel):
             callbacks in ``events['basic_return']``, else `NoRoute` is raised.
         :param immediate: RabbitMQ refuses it.
         :param timeout: seconds for handing it to the operating system.
-        :param confirm_timeout: seconds for the broker's confirm, where the
-            connection has ``confirm_publish``.
+        :param confirm_timeout: seconds for room among the messages in flight,
+            where `confirm_select` has limited them, by default
+            ``rpc_timeout``; and for the broker's confirm, where the connection
+            has ``confirm_publish``.
+
+        In confirm mode it returns the message's `Confirmation`.
 
         Raises the error by which the broker has closed the channel or the
         connection meanwhile; `Blocked` if it blocks publishers for longer than
-        ``blocked_timeout``; ``socket.timeout`` when *timeout* passed and
-        nothing was sent; `EncodeError` for what can't be sent.
+        ``blocked_timeout``; ``socket.timeout`` when *timeout* passed, or there
+        was no room, and nothing was sent; `EncodeError` for what can't be sent.
         """
         if not isinstance(msg, Message):
             raise EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
@@ -136,22 +149,57 @@ class PublishingChannel(ReopenableChannel):
         payload = self._encode_arguments(
             spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
         )
-        deadline = Deadline(timeout, time.monotonic())
-        connection = self._usable_connection()
-        connection._look_before_publish(self, deadline)
-        self._prepare(spec.Basic.Publish)
-        try:
-            if timeout is not None:
-                return self._publish_in_time(payload, msg, deadline)
-            with self._send_lock:
-                return self._send(spec.Basic.Publish, payload, msg)
-        except _WriteFailed as exc:
-            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+        return self._publish_with_care(payload, msg, timeout, confirm_timeout)
 
     basic_publish = _basic_publish
 
+    def _publish_with_care(
+        self,
+        payload: bytes,
+        msg: Message,
+        timeout: float | None,
+        confirm_timeout: float | None,
+        confirmation: Confirmation | None = None,
+    ) -> Confirmation | None:
+        """Publish when there is room and the broker takes messages."""
+        deadline = Deadline(timeout, time.monotonic())
+        connection = self._usable_connection()
+        while True:
+            if self._confirm_mode.is_full():
+                self._wait_for_room(deadline, confirm_timeout)
+            connection._look_before_publish(self, deadline)
+            self._prepare(spec.Basic.Publish)
+            try:
+                sent = self._publish_in_time(payload, msg, deadline, confirmation)
+            except _WriteFailed as exc:
+                raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+            if sent is not False:
+                return sent
+
+    def _wait_for_room(self, deadline: Deadline, timeout: float | None) -> None:
+        """Take confirms in until fewer messages are in flight than may be."""
+        connection = self._usable_connection()
+        if timeout is None:
+            timeout = connection._reply_patience()
+        limit = Deadline(timeout, time.monotonic())
+        try:
+            connection._wait_until(self._confirm_mode.has_room, limit.no_later_than(deadline.at))
+        except TimeoutError as exc:
+            now = time.monotonic()
+            if not limit.expired(now) and not deadline.expired(now):
+                raise  # a callback's own
+            raise TimeoutError(
+                f'{self._confirm_mode.window} messages are in flight, and none was confirmed in '
+                'time to send this one'
+            ) from exc
+
     def _publish_at_once(
-        self, msg: Message, exchange: str, routing_key: str, flags: int
+        self,
+        msg: Message,
+        exchange: str,
+        routing_key: str,
+        flags: int,
+        confirmation: Confirmation | None = None,
     ) -> Confirmation | Literal[False] | None:
         """Publish the short way; False where something has to be seen to before."""
         connection = self.connection
@@ -167,11 +215,11 @@ class PublishingChannel(ReopenableChannel):
                 if not confirm_mode.is_used():
                     sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
                     return None if sent else False
-                if flags:
-                    return False  # what may be returned is noted down more closely
+                if flags or (confirm_mode.window and confirm_mode.is_full()):
+                    return False  # it is noted down more closely, or has to wait
                 before, last = connection._octets_given(), confirm_mode.last_tag()
                 try:
-                    confirmation = confirm_mode.number()
+                    confirmation = confirm_mode.number(b'\0', msg, confirmation)
                     sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
                 except BaseException as exc:
                     connection._interrupted(exc, before)
@@ -184,16 +232,19 @@ class PublishingChannel(ReopenableChannel):
             raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
 
     def _publish_in_time(
-        self, payload: bytes, msg: Message, deadline: Deadline
-    ) -> Confirmation | None:
+        self, payload: bytes, msg: Message, deadline: Deadline, confirmation: Confirmation | None
+    ) -> Confirmation | Literal[False] | None:
+        """Publish; False where another thread has taken the last room."""
         remaining = deadline.remaining(time.monotonic())
         lock = self._send_lock
         outer = lock._is_owned()
         try:
-            if not outer and not lock.acquire(timeout=remaining):
+            if not outer and not lock.acquire(timeout=-1 if remaining is None else remaining):
                 raise TimeoutError("another thread's publish didn't end in time")
+            if self._confirm_mode.is_full():
+                return False
             remaining = deadline.remaining(time.monotonic())
-            return self._send(spec.Basic.Publish, payload, msg, remaining)
+            return self._send(spec.Basic.Publish, payload, msg, remaining, confirmation)
         finally:
             if not outer and lock._is_owned():
                 lock.release()
@@ -225,23 +276,24 @@ class PublishingChannel(ReopenableChannel):
         confirm_mode.begin_awaiting()
         try:
             confirmation = self._basic_publish(
-                msg, exchange, routing_key, mandatory, immediate, timeout, argsig=argsig
+                msg,
+                exchange,
+                routing_key,
+                mandatory,
+                immediate,
+                timeout,
+                confirm_timeout,
+                argsig,
             )
         finally:
             confirm_mode.end_awaiting()
         assert confirmation is not None
         self._wait_for_confirm(confirmation, confirm_timeout)
-        if confirmation.error is not None:
-            raise without_traceback(confirmation.error)  # the others who wait have the same
-        if confirmation.returned is not None and not self.events['basic_return']:
-            raise returned_error(confirmation.returned, msg)
-        if not confirmation.acknowledged:
-            raise MessageNacked(
-                'the broker refused the message',
-                spec.Basic.Nack,
-                message=msg,
-                delivery_tag=confirmation.delivery_tag,
-            )
+        if confirmation.acknowledged and self.events['basic_return']:
+            return  # who listens there is told of a message that was returned
+        error = delivery_error(confirmation, msg)
+        if error is not None:
+            raise error
 
     def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
         if confirmation.settled():
@@ -275,15 +327,31 @@ class PublishingChannel(ReopenableChannel):
     def _report_return(self, returned: basic_return_t) -> None:
         raise returned_error(returned)
 
-    def confirm_select(self, nowait: bool = False) -> None:
+    def _report_failure(self, confirmation: Confirmation) -> None:
+        """Raise what became of a message, unless somebody has been told."""
+        if not confirmation.told():
+            self._confirm_mode.tell([confirmation])
+            error = delivery_error(confirmation)
+            assert error is not None
+            raise error
+
+    def confirm_select(self, nowait: bool = False, window: int | None = None) -> None:
         """Have the broker confirm each message published on this channel from now on (RabbitMQ).
+
+        :param window: how many messages may await their confirms: to publish
+            another one waits for room. By default as many as before, at first
+            any number.
 
         Its acks and nacks reach the callbacks in ``events['basic_ack']`` and
         ``events['basic_nack']``, called with (delivery_tag, multiple).
         """
+        if window is not None and (type(window) is not int or window < 1):
+            raise ValueError(f'window: {window!r} is no number of messages, 1 or more')
         self.send_method(
             spec.Confirm.Select, 'b', (nowait,), wait=None if nowait else spec.Confirm.SelectOk
         )
+        if window is not None:
+            self._confirm_mode.window = window
 
     def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:
         self._settle(delivery_tag, multiple, True, 'basic_ack')
@@ -301,9 +369,35 @@ class PublishingChannel(ReopenableChannel):
             raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
         for each in settled:
             if each.returned is not None and not each.awaited and not self.events['basic_return']:
-                self._connection_events.add_report(self, self._report_return, each.returned)
+                self._connection_events.add_report(self, self._report_failure, each)
         for handler in list(self.events[event]):
             self._connection_events.add(self, handler, delivery_tag, multiple)
+
+
+def delivery_error(
+    confirmation: Confirmation, message: Message | None = None
+) -> BaseException | None:
+    """What to raise for what became of a message; None if all is well.
+
+    :param message: the one that was published, if the confirmation doesn't know it.
+    """
+    if message is None:
+        message = confirmation.message
+    if confirmation.error is not None:
+        return without_traceback(confirmation.error)  # others who wait have the same
+    if confirmation.returned is not None:
+        error = returned_error(confirmation.returned, message)
+        if isinstance(error, NoRoute):
+            error.delivery_tag = confirmation.delivery_tag
+        return error
+    if confirmation.acknowledged:
+        return None
+    return MessageNacked(
+        'the broker refused the message',
+        spec.Basic.Nack,
+        message=message,
+        delivery_tag=confirmation.delivery_tag,
+    )
 
 
 def returned_error(returned: basic_return_t, message: Message | None = None) -> AMQPError:

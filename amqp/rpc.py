@@ -17,6 +17,7 @@ from . import spec
 from .abstract_channel import MethodSig
 from .basic_message import Message
 from .channel import Channel
+from .confirms import Confirmation
 from .deadline import Deadline
 from .exceptions import (
     RecoverableChannelError,
@@ -268,11 +269,16 @@ class _ReplyChannel(Channel):
             return
 
     def _send(
-        self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None
+        self,
+        sig: MethodSig,
+        payload: bytes,
+        content: Any,
+        timeout: float | None = None,
+        confirmation: Confirmation | None = None,
     ) -> Any:
         if sig == spec.Basic.Publish and self._listens_in != self.incarnation:
             raise _NotListening('the channel for replies was closed meanwhile', sig)
-        return super()._send(sig, payload, content, timeout)
+        return super()._send(sig, payload, content, timeout, confirmation)
 
     # -- what comes back, in the thread that reads
 

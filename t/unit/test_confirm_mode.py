@@ -6,6 +6,7 @@ import pytest
 
 from amqp.basic_message import Message
 from amqp.confirm_mode import ConfirmMode
+from amqp.confirms import Confirmation
 from amqp.exceptions import EncodeError, RecoverableChannelError
 from amqp.protocol import basic_return_t
 from amqp.serialization import dumps
@@ -72,7 +73,7 @@ def test_whoever_awaits_a_confirm_does_not_publish_without():
 def test_its_end(mode):
     plain = publish(mode)
     error = RuntimeError('gone')
-    assert not mode.end(error)  # nobody waits for that one
+    assert mode.end(error) == [plain]
     assert plain.error is error
     assert not mode.is_on()
     mode.begin()
@@ -80,7 +81,7 @@ def test_its_end(mode):
     awaited = publish(mode)
     mode.end_awaiting()
     assert awaited.delivery_tag == 1  # a new count
-    assert mode.end(error)
+    assert mode.end(error) == [awaited]
     assert awaited.error is error
 
 
@@ -137,3 +138,104 @@ def test_text_is_known_by_its_octets(mode):
     confirmation = publish(mode, 'é', mandatory=True)
     mode.message_returned(returned('é'.encode()))
     assert confirmation.returned is not None
+
+
+def test_a_window(mode):
+    assert not mode.is_full()
+    mode.window = 2
+    publish(mode)
+    assert mode.has_room()
+    message = Message('kept')
+    kept = mode.number(b'\0', message)
+    assert kept.message is message  # its number is bounded
+    assert mode.is_full()
+    assert not mode.has_room()
+    mode.settle(1, False, True)
+    assert mode.has_room()
+    publish(mode)
+    mode.end(RuntimeError())
+    assert mode.has_room()  # there is nothing to wait for
+    assert mode.window == 2  # for when it begins again
+
+
+def test_without_a_window_no_message_is_kept(mode):
+    assert mode.number(b'\0', Message('x')).message is None
+
+
+def test_a_confirmation_of_the_publishers_own(mode):
+    own = Confirmation(message='mine')
+    assert mode.number(b'\0', Message('x'), own) is own
+    assert (own.delivery_tag, own.message) == (1, 'mine')
+    mode.withdraw(own)
+    publish(mode)
+    assert mode.number(b'\0', Message('x'), own) is own  # tried again
+    assert own.delivery_tag == 2
+
+
+def test_a_confirmation_of_the_publishers_own_is_not_left_without_an_answer():
+    with pytest.raises(RecoverableChannelError, match='opened again meanwhile'):
+        ConfirmMode().number(b'\0', Message('x'), Confirmation())
+
+
+def test_waits_for_all(mode):
+    assert ConfirmMode().begin_waiting() is None
+    first, second = publish(mode), publish(mode)
+    mode.settle(1, False, False)
+    assert not mode.is_waited_for()
+    assert mode.begin_waiting() == [first, second]
+    assert mode.begin_waiting() == [first, second]
+    mode.end_waiting()
+    assert mode.is_waited_for()
+    mode.end_waiting()
+    assert not mode.is_waited_for()
+
+
+def test_what_was_told_is_forgotten(mode):
+    first, second = publish(mode), publish(mode)
+    mode.settle(2, True, False)
+    assert mode.tell([first]) == 0
+    assert first.told()
+    assert mode.begin_waiting() == [second]
+    mode.end(RuntimeError())
+    assert mode.tell([second]) == 0  # nothing is remembered any more
+
+
+def test_a_loss_that_leaves_a_fate_open_is_told_once(mode):
+    error = RuntimeError('gone')
+    publish(mode)
+    mode.end(error)
+    assert mode.take_loss() is error
+    assert mode.take_loss() is None
+
+
+def test_a_loss_behind_failures_that_nobody_was_told_of(mode):
+    publish(mode)
+    mode.settle(1, False, False)
+    mode.end(error := RuntimeError('gone'))
+    assert mode.take_loss() is error
+
+
+def test_a_loss_that_leaves_nothing_open(mode):
+    mode.begin_awaiting()
+    publish(mode)  # whose publisher tells
+    mode.end_awaiting()
+    publish(mode)
+    mode.settle(2, False, True)
+    mode.end(RuntimeError())
+    assert mode.take_loss() is None
+
+
+def test_what_is_given_up_may_be_asked_for(mode):
+    refused, taken, outstanding = (Confirmation(awaited=True) for _ in range(3))
+    for each in (refused, taken, outstanding):
+        mode.number(b'\0', Message('x'), each)
+    mode.settle(1, False, False)
+    mode.settle(2, False, True)
+    assert mode.begin_waiting() == [outstanding]
+    mode.give_up([refused, taken, outstanding])
+    assert not outstanding.told()
+    assert mode.begin_waiting() == [refused, outstanding]
+    mode.end(RuntimeError())
+    mode.begin()
+    mode.give_up([outstanding])  # of an earlier count
+    assert mode.begin_waiting() == []

@@ -7,66 +7,111 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from amqp.confirms import PublisherConfirms
+from amqp import confirms as module
+from amqp.confirms import Confirmation, PublisherConfirms
+
+
+def publish(confirms, awaited=False, likeness=None):
+    confirmation = Confirmation(awaited)
+    confirms.publish(confirmation, likeness)
+    return confirmation
+
+
+LIKENESSES = st.sampled_from([None, 'a', 'b'])
 
 
 class Confirming(RuleBasedStateMachine):
-    """Each message is settled once, by an answer that covers its tag and by no other."""
+    """Each message is settled once, by an answer that covers its tag and by no other.
+
+    The model is a list of records, gone through from the start each time.
+    """
 
     def __init__(self):
         super().__init__()
-        self.confirms: PublisherConfirms[str] = PublisherConfirms()
-        self.published = []
-        self.open: list[int] = []  # tags without an answer
-        self.expected: dict[int, bool | Exception | None] = {}
+        self.confirms = PublisherConfirms()
+        self.published = []  # (the confirmation, its record) by tag, from 1
+        self.unlike = None
+        self.untold = []  # tags that failed, as long as nobody was told
 
-    @rule(awaited=st.booleans())
-    def publish(self, awaited):
-        confirmation = self.confirms.publish(awaited)
-        self.published.append(confirmation)
-        assert confirmation.delivery_tag == len(self.published)
-        assert confirmation.awaited is awaited
-        self.open.append(confirmation.delivery_tag)
-        self.expected[confirmation.delivery_tag] = None
+    def records(self, *outcomes):
+        return [record for _, record in self.published if record['outcome'] in outcomes]
 
-    @precondition(lambda self: self.open and self.open[-1] == len(self.published))
+    @rule(awaited=st.booleans(), likeness=LIKENESSES)
+    def publish(self, awaited, likeness):
+        confirmation = publish(self.confirms, awaited, likeness)
+        tag = len(self.published) + 1
+        assert (confirmation.delivery_tag, confirmation.awaited) == (tag, awaited)
+        record = {'tag': tag, 'awaited': awaited, 'likeness': likeness}
+        self.published.append((confirmation, {**record, 'outcome': None, 'returned': None}))
+
+    @precondition(lambda self: self.published and self.published[-1][1]['outcome'] is None)
     @rule()
     def withdraw(self):
-        self.confirms.withdraw(self.published.pop())
-        del self.expected[self.open.pop()]
+        confirmation, record = self.published[-1]
+        if record['returned'] is None:  # what has not been sent can't have come back
+            self.confirms.withdraw(confirmation)
+            self.published.pop()
+
+    @rule(likeness=st.sampled_from(['a', 'b', 'c']))
+    def message_returned(self, likeness):
+        copy = object()
+        self.confirms.message_returned(copy, likeness)
+        for record in self.records(None):
+            if record['likeness'] == likeness and record['returned'] is None:
+                record['returned'] = copy
+                return
+        self.unlike = copy
 
     @rule(data=st.data(), multiple=st.booleans(), acknowledged=st.booleans())
     def settle(self, data, multiple, acknowledged):
-        tag = data.draw(st.integers(0, len(self.published) + 2))
-        if multiple:
-            covered = [each for each in self.open if tag == 0 or each <= tag]
-        else:
-            covered = [each for each in self.open if each == tag]
-        settled = self.confirms.settle(tag, multiple, acknowledged)
-        assert [each.delivery_tag for each in settled] == covered
-        for each in covered:
-            self.open.remove(each)
-            self.expected[each] = acknowledged
+        named = data.draw(st.integers(0, len(self.published) + 2))
+        covered = [
+            record
+            for record in self.records(None)
+            if record['tag'] == named or (multiple and (named == 0 or record['tag'] < named))
+        ]
+        settled = self.confirms.settle(named, multiple, acknowledged)
+        assert [each.delivery_tag for each in settled] == [record['tag'] for record in covered]
+        if covered and self.unlike is not None:
+            covered[-1]['returned'] = covered[-1]['returned'] or self.unlike
+            self.unlike = None
+        for record in covered:
+            record['outcome'] = acknowledged
+            failed = not acknowledged or record['returned'] is not None
+            if failed and not record['awaited']:
+                self.untold.append(record['tag'])
+
+    @rule(data=st.data())
+    def tell(self, data):
+        told = data.draw(st.sets(st.sampled_from(self.untold))) if self.untold else set()
+        failures = [each for each in self.confirms.in_question() if each.delivery_tag in told]
+        assert self.confirms.forget(failures) == 0
+        self.untold = [tag for tag in self.untold if tag not in told]
 
     @rule()
     def fail(self):
         error = RuntimeError('gone')
+        lost = self.records(None)
         failed = self.confirms.fail(error)
-        assert [each.delivery_tag for each in failed] == self.open
-        for tag in self.open:
-            self.expected[tag] = error
-        self.open = []
+        assert [each.delivery_tag for each in failed] == [record['tag'] for record in lost]
+        for record in lost:
+            record['outcome'] = error
 
     @invariant()
     def agrees(self):
-        assert len(self.confirms) == len(self.open)
-        for each in self.published:
-            expected = self.expected[each.delivery_tag]
-            assert each.settled() == (expected is not None)
-            if isinstance(expected, Exception):
-                assert (each.acknowledged, each.error) == (None, expected)
-            else:
-                assert (each.acknowledged, each.error) == (expected, None)
+        outstanding = [record['tag'] for record in self.records(None)]
+        assert len(self.confirms) == len(outstanding)
+        in_question = [each.delivery_tag for each in self.confirms.in_question()]
+        assert in_question == self.untold + outstanding
+        for each, record in self.published:
+            outcome = record['outcome']
+            error = outcome if isinstance(outcome, Exception) else None
+            assert each.settled() == (outcome is not None)
+            assert (each.acknowledged, each.error) == (None if error else outcome, error)
+            assert each.returned is record['returned']
+            assert each.failed() == (
+                outcome is False or error is not None or (outcome is True and bool(each.returned))
+            )
 
 
 Confirming.TestCase.settings = settings(deadline=None, max_examples=80, stateful_step_count=30)
@@ -74,8 +119,8 @@ TestConfirming = Confirming.TestCase
 
 
 def test_a_late_answer_confirms_nothing_else():
-    confirms: PublisherConfirms[str] = PublisherConfirms()
-    first, second = confirms.publish(), confirms.publish()
+    confirms: PublisherConfirms = PublisherConfirms()
+    first, second = publish(confirms), publish(confirms)
     assert confirms.settle(1, False, True) == [first]
     assert confirms.settle(1, False, True) == []
     assert not second.settled()
@@ -83,8 +128,8 @@ def test_a_late_answer_confirms_nothing_else():
 
 def test_a_returned_message_is_known_by_its_content():
     """Messages 1 and 2 come back before one ack covers both."""
-    confirms: PublisherConfirms[str] = PublisherConfirms()
-    first, second, third = (confirms.publish(likeness=each) for each in ('a', 'b', 'c'))
+    confirms: PublisherConfirms = PublisherConfirms()
+    first, second, third = (publish(confirms, likeness=each) for each in ('a', 'b', 'c'))
     confirms.message_returned('my b', 'b')
     confirms.message_returned('my a', 'a')
     confirms.settle(3, True, True)
@@ -92,8 +137,8 @@ def test_a_returned_message_is_known_by_its_content():
 
 
 def test_of_messages_alike_the_oldest_was_returned():
-    confirms: PublisherConfirms[str] = PublisherConfirms()
-    first, second = (confirms.publish(likeness='same') for _ in range(2))
+    confirms: PublisherConfirms = PublisherConfirms()
+    first, second = (publish(confirms, likeness='same') for _ in range(2))
     confirms.message_returned('one', 'same')
     assert (first.returned, second.returned) == ('one', None)
     confirms.message_returned('two', 'same')
@@ -101,8 +146,8 @@ def test_of_messages_alike_the_oldest_was_returned():
 
 
 def test_a_returned_message_like_none_belongs_to_the_next_confirm():
-    confirms: PublisherConfirms[str] = PublisherConfirms()
-    first, second = confirms.publish(), confirms.publish()
+    confirms: PublisherConfirms = PublisherConfirms()
+    first, second = publish(confirms), publish(confirms)
     confirms.settle(1, False, True)
     confirms.message_returned('mine', 'unlike any')
     assert (first.returned, second.returned) == (None, None)
@@ -112,14 +157,14 @@ def test_a_returned_message_like_none_belongs_to_the_next_confirm():
 
 
 def test_only_the_last_number_can_be_taken_back():
-    confirms: PublisherConfirms[str] = PublisherConfirms()
-    first = confirms.publish()
-    second = confirms.publish()
+    confirms: PublisherConfirms = PublisherConfirms()
+    first = publish(confirms)
+    second = publish(confirms)
     with pytest.raises(ValueError, match='1 is not the last'):
         confirms.withdraw(first)
     confirms.withdraw(second)
     assert confirms.last_tag == 1
-    assert confirms.publish().delivery_tag == 2
+    assert publish(confirms).delivery_tag == 2
 
 
 def test_a_confirmation_shows_its_end_last():
@@ -128,8 +173,8 @@ def test_a_confirmation_shows_its_end_last():
         def __init__(self, returned):
             self.returned = returned
 
-    confirms: PublisherConfirms[Watched] = PublisherConfirms()
-    confirmation = confirms.publish()
+    confirms: PublisherConfirms = PublisherConfirms()
+    confirmation = publish(confirms)
     returned = Watched(None)
     confirms.message_returned(returned, None)
     (settled,) = confirms.settle(0, True, False)
@@ -137,3 +182,32 @@ def test_a_confirmation_shows_its_end_last():
     assert confirmation.settled()
     assert confirmation.returned is returned
     assert confirmation.acknowledged is False
+
+
+def test_untold_failures_are_bounded_and_counted():
+    confirms = PublisherConfirms()
+    limit = module.FAILURES_LIMIT
+    published = [publish(confirms) for _ in range(limit + 5)]
+    confirms.settle(0, True, False)
+    assert confirms.in_question() == published[:limit]  # the first ones
+    assert confirms.unlisted == 5
+    assert confirms.forget(published[:limit]) == 5
+    assert confirms.in_question() == []
+    assert confirms.unlisted == 0
+
+
+def test_what_somebody_else_is_told_of_is_not_remembered():
+    class Promise:
+        def __init__(self, heard):
+            self.is_heard = lambda: heard
+
+    confirms = PublisherConfirms()
+    for confirmation in (
+        Confirmation(awaited=True),
+        Confirmation(promise=Promise(True)),
+        unheard := Confirmation(promise=Promise(False)),
+    ):
+        confirms.publish(confirmation)
+    confirms.settle(0, True, False)
+    assert confirms.in_question() == [unheard]
+    assert not unheard.told()

@@ -63,6 +63,7 @@ def test_the_architecture_names_every_module() -> None:
 #: Whose methods stand with the class that applications use.
 PARTS_OF = {
     'PublishingChannel': 'amqp.channel.Channel',
+    'ConfirmingChannel': 'amqp.channel.Channel',
     'ConsumingChannel': 'amqp.channel.Channel',
     'DrainingConnection': 'amqp.connection.Connection',
 }

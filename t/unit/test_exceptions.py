@@ -17,6 +17,7 @@ from amqp.exceptions import (
     Blocked,
     ChannelError,
     ChannelNotOpen,
+    ConfirmsFailed,
     ConnectionError,
     ConnectionForced,
     ConsumerCancelled,
@@ -59,6 +60,7 @@ CLASSES = sorted(
     ('cls', 'base', 'code'),
     [
         (MessageNacked, AMQPError, 0),
+        (ConfirmsFailed, MessageNacked, 0),
         (ConnectionError, AMQPError, 0),
         (ChannelError, AMQPError, 0),
         (RecoverableConnectionError, ConnectionError, 0),
@@ -177,6 +179,7 @@ def samples():
         yield cls('txt', (60, 40), reply_code=999)
     yield NoRoute('txt', message=b'm', exchange='x', routing_key='k')
     yield MessageNacked(message=b'm', delivery_tag=7)
+    yield ConfirmsFailed('txt', failures=(), message=b'm')
     error = EncodeError('txt')
     error.position = 3
     yield error
@@ -273,3 +276,13 @@ def test_blocked_has_the_brokers_reason() -> None:
     assert Blocked('taken no messages').reason is None
     error = copy.copy(Blocked('taken no messages', reason='low on memory'))
     assert (str(error), error.reason) == ('taken no messages', 'low on memory')
+
+
+def test_failures_of_many_messages() -> None:
+    assert ConfirmsFailed('none').failures == []
+    each = [MessageNacked(delivery_tag=3), NoRoute(delivery_tag=4)]
+    error = pickle.loads(pickle.dumps(ConfirmsFailed('two', failures=each)))
+    assert [(type(one), one.delivery_tag) for one in error.failures] == [
+        (MessageNacked, 3),
+        (NoRoute, 4),
+    ]

@@ -57,6 +57,7 @@ ARGUMENTS = {
     'tx_select': (),
     'update_secret': ('s', 'r'),
     'wait': ((50, 31),),
+    'wait_for_confirms': (),
     'channel': (),
     'call_later': (0, print),
     'call_soon_threadsafe': (print,),

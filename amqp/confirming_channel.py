@@ -1,0 +1,96 @@
+"""The part of a channel that confirms many messages together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from .confirms import Confirmation
+from .deadline import Deadline
+from .exceptions import ConfirmsFailed, RecoverableChannelError, without_traceback
+from .publishing_channel import PublishingChannel, delivery_error
+
+__all__ = ('ConfirmingChannel',)
+
+#: Failures that an error's text names.
+NAMED_LIMIT = 10
+
+
+class ConfirmingChannel(PublishingChannel):
+    """A channel whose confirms may come in any number; for its parameters see its superclass."""
+
+    def wait_for_confirms(self, timeout: float | None = None) -> None:
+        """Wait until the broker has confirmed all that was published on this channel so far.
+
+        :param timeout: seconds, by default ``rpc_timeout``; ``socket.timeout``
+            after them, which tells how many messages are outstanding.
+
+        Raises `ConfirmsFailed` with those that the broker refused or no queue
+        took since the last call, but for those of which another call has told
+        or tells, as `basic_publish_confirm` does; of the others it remembers a
+        thousand. Raises the error by which the channel was lost, if that left
+        the fate of messages open; `RecoverableChannelError` outside of confirm
+        mode. Thread-safe.
+        """
+        confirm_mode = self._confirm_mode
+        in_question = confirm_mode.begin_waiting()
+        # Of several who wait at the same time each is told.
+        untold = [each for each in in_question or () if not each.told()]
+        try:
+            self._wait_for_all(in_question or (), timeout)
+        finally:
+            confirm_mode.end_waiting()
+            loss = confirm_mode.take_loss()
+        self._report_close()
+        if loss is not None:
+            raise without_traceback(loss)
+        if in_question is None:
+            raise RecoverableChannelError('the channel is not in confirm mode: see confirm_select')
+        failed = [each for each in untold if each.failed()]
+        if failed:
+            raise confirms_failed(failed, confirm_mode.tell(failed))
+
+    def _wait_for_all(self, confirmations: Sequence[Confirmation], timeout: float | None) -> None:
+        settled = 0
+
+        def all_settled() -> bool:
+            nonlocal settled
+            while settled < len(confirmations):
+                if not confirmations[settled].settled():
+                    return False
+                settled += 1
+            return True
+
+        connection = self._usable_connection()
+        if timeout is None:
+            timeout = connection._reply_patience()
+        deadline = Deadline(timeout, time.monotonic())
+        try:
+            connection._wait_until(all_settled, deadline)
+        except TimeoutError as exc:
+            if not deadline.expired(time.monotonic()):
+                raise  # a callback's own
+            outstanding = sum(not each.settled() for each in confirmations)
+            raise TimeoutError(
+                f'{outstanding} of the messages are not confirmed within {timeout} s'
+            ) from exc
+
+
+def confirms_failed(failed: Sequence[Confirmation], unlisted: int = 0) -> ConfirmsFailed:
+    """The error that tells of these.
+
+    :param unlisted: how many more have failed.
+    """
+    failed = sorted(failed, key=lambda each: each.delivery_tag)
+    failures = [delivery_error(each) for each in failed]
+    named = [
+        f'{each.delivery_tag} ({type(failure).__name__})'
+        for each, failure in zip(failed[:NAMED_LIMIT], failures, strict=False)
+    ]
+    count = len(failed) + unlisted
+    if count > NAMED_LIMIT:
+        named.append('...')
+    return ConfirmsFailed(
+        f'{count} messages were not taken, by delivery tag: {", ".join(named)}',
+        failures=[failure for failure in failures if failure is not None],
+    )
