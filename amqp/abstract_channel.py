@@ -20,7 +20,7 @@ from .exceptions import (
     UnexpectedFrame,
     without_traceback,
 )
-from .replies import PendingReplies, Reply
+from .replies import PendingReplies, Reply, as_methods
 from .serialization import dumps, loads
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
@@ -133,8 +133,8 @@ class AbstractChannel:
         and `RPCTimeout` after ``rpc_timeout``. Thread-safe.
         """
         payload = self._encode_arguments(sig, format, args)
-        self._prepare(sig)
         if wait is None:
+            self._prepare(sig)
             try:
                 with self._send_lock:
                     sent = self._send(sig, payload, content)
@@ -144,11 +144,22 @@ class AbstractChannel:
                 _call_back(callback, self)
             return sent
         try:
-            reply = self._request(sig, payload, content, wait)
+            reply = None
+            if content is None:
+                reply = self._request_at_once(sig, payload, wait)
+            if reply is None:
+                self._prepare(sig)
+                reply = self._request(sig, payload, content, wait)
         except _WriteFailed as exc:
             raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
         self._requested[threading.get_ident()] = reply
         return self.wait(wait, callback=callback, returns_tuple=returns_tuple)
+
+    def _request_at_once(
+        self, sig: MethodSig, payload: bytes, wait: MethodSig | Sequence[MethodSig]
+    ) -> Reply | None:
+        """As `_request`, the short way; None where something has to be seen to before."""
+        return None
 
     def _request(
         self,
@@ -158,7 +169,7 @@ class AbstractChannel:
         wait: MethodSig | Sequence[MethodSig],
     ) -> Reply:
         """Send a method, with the place for its reply registered before."""
-        reply = Reply(_as_methods(wait))
+        reply = Reply(as_methods(wait))
         connection = self._usable_connection()
         with self._send_lock:
             before = connection._octets_given()
@@ -223,9 +234,9 @@ class AbstractChannel:
         itself. Other events are dispatched meanwhile.
         """
         reply = self._requested.pop(threading.get_ident(), None)
-        requested = reply is not None and reply.methods == _as_methods(method)
+        requested = reply is not None and reply.methods == as_methods(method)
         if reply is None or not requested:
-            reply = Reply(_as_methods(method))
+            reply = Reply(as_methods(method))
             self._replies.add(reply)
         try:
             self._wait_for_reply(reply, timeout)
@@ -292,9 +303,3 @@ class AbstractChannel:
         if method.content:
             args.append(content)
         return tuple(args)
-
-
-def _as_methods(method: MethodSig | Sequence[MethodSig]) -> tuple[MethodSig, ...]:
-    if method and isinstance(method[0], int):
-        return (method,)  # type: ignore[return-value]
-    return tuple(method)  # type: ignore[arg-type]

@@ -473,9 +473,11 @@ class _AbstractTransport:
         Raises what `read_frame` does. One thread at a time.
         """
         if self.is_drained and not deadline.expired(time.monotonic()):
-            # To wait first costs less than to try in vain.
-            with suppress(TimeoutError):
+            try:  # noqa: SIM105 - suppress() costs as much as a system call
+                # To wait first costs less than to try in vain.
                 self._wait_to_receive(WANT_READ, deadline)
+            except TimeoutError:
+                pass
         want = self._receive()
         while want:
             self._wait_to_receive(want, deadline)
@@ -671,10 +673,14 @@ class _AbstractTransport:
 
         In a forked child nothing happens: the parent sends it.
         """
-        self._batches.discard(batch)
+        self.forget_batch(batch)
         if not self._batches and self._fork_generation == fork_generation():
             # Whoever is writing may be about to put it off: wait for that.
             self._send_put_off(self._write_deadline())
+
+    def forget_batch(self, batch: object) -> None:
+        """Put nothing off for that one any more."""
+        self._batches.discard(batch)
 
     def flush(self, deadline: Deadline | None = None) -> None:
         """Send what has been put off.

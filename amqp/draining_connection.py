@@ -103,16 +103,13 @@ class DrainingConnection(WritingConnection):
         self._events.note_drainer(polls)
         if self._has_chores and self._take_turns(polls):
             return True
-        while not self._run_event():
+        while not self._events.run_any():
             if ready() or self._do_chore():
                 return True
             came = self._read_event(ready, deadline, polls)
             if came is not None:
                 return came
         return True
-
-    def _run_event(self) -> bool:
-        return self._events.run_next() or self._events.raise_next()
 
     def _take_turns(self, polls: bool) -> bool:
         """Do a chore or handle what has come: in turn, where there are both."""
@@ -122,11 +119,11 @@ class DrainingConnection(WritingConnection):
             return True
         if self._reader.deliver_next(polls):
             return True
-        return was_last and (self._run_event() or (self._reader.look(1) > 0 and self._handled()))
+        return was_last and (self._events.run_any() or (self._reader.look(1) > 0 and self._handled()))
 
     def _handled(self) -> bool:
         """A method has been read: handle what it brought, if it brought anything."""
-        self._run_event()
+        self._events.run_any()
         return True
 
     def _read_event(

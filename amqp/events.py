@@ -147,6 +147,10 @@ class EventQueue:
         report(*args)
         return True
 
+    def run_any(self) -> bool:
+        """Run the next callback or, without one, raise the next error; whether there was any."""
+        return self.run_next() or self.raise_next()
+
     @staticmethod
     def _next(events: deque[Event]) -> Event | None:
         while True:

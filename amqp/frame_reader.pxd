@@ -1,8 +1,9 @@
 # C types for frame_reader.py, and no logic.
 cimport cython
 
-from .assembly cimport take_delivery
+from .assembly cimport next_method, take_arguments, take_message
 from .basic_message cimport Message
+from .heartbeat cimport Heartbeat
 from .inbox cimport Inbox
 from .deadline cimport Deadline
 from .events cimport EventQueue
@@ -32,14 +33,36 @@ cdef class FrameReader:
     @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound)
     cpdef bint deliver_next(self, bint polls) except -1
 
+    cpdef wait_until(self, ready, Deadline deadline)
+    cpdef bint advance(self, ready, Deadline deadline) except -1
+    cpdef leave_nothing_unseen(self, bint reports=*)
+
+    @cython.locals(count=Py_ssize_t)
+    cpdef Py_ssize_t look(self, Py_ssize_t limit, bint kernel=*) except -1
+
+    cdef _usable_transport(self)
+    cdef bint _is_at_hand(self) except -1
+    cdef bint _read_frame(self, Deadline deadline) except -1
+
+    @cython.locals(heartbeat=Heartbeat, look=Deadline)
+    cdef _fill(self, connection, transport, Deadline deadline)
+
+    @cython.locals(heartbeat=Heartbeat)
+    cdef _keep_heartbeat(self, transport)
     cdef _share_bodies(self)
     cdef _step_down(self)
     cdef _step_down_again(self)
     cdef _let_go(self)
-    cdef Message _next_delivery(self, ReadBuffer buffer, Inbound inbound)
+    cdef Message _next_message(self, ReadBuffer buffer, Inbound inbound)
+
+    @cython.locals(inbox=Inbox)
+    cdef Inbox _inbox_of(self, Py_ssize_t channel_id)
 
     @cython.locals(inbox=Inbox)
     cdef object _find_callback(self, ReadBuffer buffer, Message message)
+
+    @cython.locals(inbox=Inbox, ids=cython.uint, simple=tuple, args=tuple)
+    cdef bint _take_method(self, ReadBuffer buffer) except -1
     cdef object _pass_on(self, ReadBuffer buffer, Inbound inbound, Message message)
 
     @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound, completed=bint)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from .assembly import take_delivery
+from .assembly import next_method, take_arguments, take_message
 from .basic_message import Message
 from .deadline import Deadline
 from .events import EventQueue
@@ -20,7 +20,7 @@ from .exceptions import AMQPError
 from .inbox import Inbox
 from .method_framing import Inbound
 from .read_buffer import ReadBuffer
-from .spec import Basic
+from .spec import METHODS, Basic, Channel, Connection
 from .states import ChannelState
 from .thread_roles import ReaderRole
 from .utils import fork_generation
@@ -44,6 +44,29 @@ UNSEEN_LIMIT = 1_000
 
 #: Seconds that a thread whose write has failed leaves to one that reads.
 LAST_WORDS_PATIENCE = 0.5
+
+#: What a channel hears of first, by the name of its method.
+LISTENERS = {Basic.Ack: '_on_basic_ack', Basic.Nack: '_on_basic_nack'}
+
+#: Replies that mean more than an answer to who awaits them.
+MOMENTOUS = frozenset((Channel.OpenOk, Channel.CloseOk, Basic.CancelOk, Basic.GetOk))
+
+
+def _simple_methods() -> dict[int, tuple[tuple[int, int], str]]:
+    """Methods that go straight to who awaits them or listens, by their ids as in `next_method`."""
+    replies = {reply for method in METHODS.values() for reply in method.replies}
+    return {
+        class_id << 16 | method_id: ((class_id, method_id), METHODS[class_id, method_id].format)
+        for class_id, method_id in replies.difference(MOMENTOUS).union(LISTENERS)
+        if class_id != Connection.CLASS_ID
+    }
+
+
+SIMPLE_METHODS = _simple_methods()
+
+
+def _never() -> bool:
+    return False
 
 
 class FrameReader:
@@ -149,13 +172,9 @@ class FrameReader:
 
     def advance(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Read one method, or wait until another thread has; whether it was this one."""
-        connection = self._connection()
         outer = self._role.is_mine()
         try:
-            if not outer and not self._take_or_wait(
-                lambda: ready() or connection._is_lost(), deadline
-            ):
-                connection._usable_transport()
+            if not outer and not self._role.try_take() and not self._take_or_wait(ready, deadline):
                 return False
             if ready():
                 return False
@@ -175,10 +194,12 @@ class FrameReader:
 
         The reader itself does so when it waits for the socket.
         """
-        if self._role.try_take():
-            return True
-        self._connection()._flush(deadline)
-        return self._role.take_or_wait(ready, deadline)
+        connection = self._connection()
+        connection._flush(deadline)
+        taken = self._role.take_or_wait(lambda: ready() or connection._is_lost(), deadline)
+        if not taken:
+            connection._usable_transport()
+        return taken
 
     def deliver_next(self, polls: bool) -> bool:
         """Run the callback of the next delivery, if it is the next thing to be done.
@@ -188,11 +209,7 @@ class FrameReader:
 
         :param polls: see `EventQueue.note_drainer`.
         """
-        if (
-            not self._is_direct
-            or self._fork_generation != fork_generation()
-            or self._role.is_mine()
-        ):
+        if not self._is_at_hand():
             return False
         try:
             # Only who has the role adds events: there are none before the next delivery now.
@@ -202,12 +219,14 @@ class FrameReader:
             buffer, inbound = self._buffer, self._inbound
             if buffer is None or inbound is None:
                 return False
-            message = self._next_delivery(buffer, inbound)
-            if message is None:
+            message = self._next_message(buffer, inbound)
+            if message is None and not self._take_method(buffer):
                 return False
             callback = self._find_callback(buffer, message)
-            if callback is None:
+            if message is not None and callback is None:
                 self._pass_on(buffer, inbound, message)
+            if buffer.start == buffer.end:
+                self._transport.give_back()
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             raise self._failure(exc)  # noqa: B904 - it is or has the cause
         finally:
@@ -218,9 +237,23 @@ class FrameReader:
                 raise
         if callback is not None:
             self._events.run(callback, message)
-        elif not self._events.run_next():
-            self._events.raise_next()
+        else:
+            self._events.run_any()
         return True
+
+    def _usable_transport(self) -> Any:
+        """The transport, or the error that says why there is none to use."""
+        if self._is_over or self._transport is None or self._fork_generation != fork_generation():
+            return self._connection()._usable_transport()
+        return self._transport
+
+    def _is_at_hand(self) -> bool:
+        """Whether the short way may be tried: not in a forked child, nor by who reads already."""
+        return (
+            self._is_direct
+            and self._fork_generation == fork_generation()
+            and not self._role.is_mine()
+        )
 
     def wait_for_more(self, ready: Callable[[], bool], deadline: Deadline) -> bool:
         """Have something come, for `deliver_next`; False where that isn't the way.
@@ -238,19 +271,19 @@ class FrameReader:
             buffer, connection = self._buffer, self._connection()
             if buffer is None or buffer.has_frame():
                 return False
-            self._fill(connection, connection._usable_transport(), deadline)
+            self._fill(connection, self._usable_transport(), deadline)
             return True
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             raise self._failure(exc)  # noqa: B904 - it is or has the cause
         finally:
             self._step_down()
 
-    def _next_delivery(self, buffer: ReadBuffer, inbound: Inbound) -> Message | None:
+    def _next_message(self, buffer: ReadBuffer, inbound: Inbound) -> Message | None:
         """The next delivery, from the buffer or from what the kernel has."""
         if inbound.awaited:
             return None
         transport = self._transport
-        message = take_delivery(buffer, self._max_message_size)
+        message = take_message(buffer, self._max_message_size)
         if message is None:
             if transport.is_drained or buffer.has_frame():
                 return None
@@ -258,21 +291,28 @@ class FrameReader:
             self._keep_heartbeat(transport)
             if not received:
                 return None
-            message = take_delivery(buffer, self._max_message_size)
-        if message is not None and buffer.start == buffer.end:
-            transport.give_back()
+            message = take_message(buffer, self._max_message_size)
         return message
 
-    def _find_callback(self, buffer: ReadBuffer, message: Message) -> Any:
-        """The callback of a delivery, which it is made ready for; None: there is more to it."""
+    def _inbox_of(self, channel_id: int) -> Inbox | None:
+        """The inbox of an open channel that nobody has put something of his own in the way of."""
         inbox = self._last
-        if inbox is None or inbox.channel_id != buffer.channel_id:
-            channel = self._connection().channels.get(buffer.channel_id)
+        if inbox is None or inbox.channel_id != channel_id:
+            channel = self._connection().channels.get(channel_id)
             inbox = self._last = getattr(channel, '_inbox', None)
         if inbox is None or not inbox.direct:
             return None
         if inbox.state.state is not OPEN:
             self._last = None  # another channel may have its number by now
+            return None
+        return inbox
+
+    def _find_callback(self, buffer: ReadBuffer, message: Message | None) -> Any:
+        """The callback of a delivery, which it is made ready for; None: there is more to it."""
+        if message is None or not message._is_delivered:
+            return None
+        inbox = self._inbox_of(buffer.channel_id)
+        if inbox is None:
             return None
         callback = inbox.callbacks.get(buffer.consumer_tag)
         channel = inbox.channel
@@ -283,22 +323,54 @@ class FrameReader:
             return callback
         return None
 
+    def _take_method(self, buffer: ReadBuffer) -> bool:
+        """Act upon the reply or the confirm that *buffer* begins with; False: it isn't that simple.
+
+        The same as `AbstractChannel.dispatch_method`, the listener first.
+        """
+        ids = next_method(buffer)
+        if not ids:
+            return False
+        simple = SIMPLE_METHODS.get(ids)
+        if simple is None:
+            return False
+        inbox = self._inbox_of(buffer.channel_id)
+        if inbox is None:
+            return False
+        method_sig, letters = simple
+        args = take_arguments(buffer, letters)
+        if args is None:
+            return False
+        listener = LISTENERS.get(method_sig)
+        if listener is not None:
+            outer = self._events.begin_collecting()
+            try:
+                getattr(inbox.channel, listener)(*args)
+            finally:
+                self._events.end_collecting(outer)
+        inbox.replies.succeed(method_sig, args)
+        self._frames_taken = buffer.frames_read
+        return True
+
     def _pass_on(self, buffer: ReadBuffer, inbound: Inbound, message: Message) -> None:
-        """Dispatch a delivery as any other method."""
+        """Dispatch a message as any other method."""
         outer = self._events.begin_collecting()
         try:
-            inbound.callback(buffer.channel_id, Basic.Deliver, message.frame_args or b'', message)
+            inbound.callback(
+                buffer.channel_id,
+                message.frame_method or Basic.Deliver,
+                message.frame_args or b'',
+                message,
+            )
         finally:
             self._events.end_collecting(outer)
         self._frames_taken = buffer.frames_read
 
     def read_one(self, deadline: Deadline) -> bool:
         """Read one frame; whether it completed a method."""
-        connection = self._connection()
         outer = self._role.is_mine()
         try:
-            if not outer and not self._take_or_wait(connection._is_lost, deadline):
-                connection._usable_transport()
+            if not outer and not self._role.try_take() and not self._take_or_wait(_never, deadline):
                 return False
             return self._take_frame(deadline)
         finally:
@@ -337,7 +409,7 @@ class FrameReader:
         try:
             if not outer and not self._role.try_take():
                 return 0
-            transport = self._connection()._usable_transport()
+            transport = self._usable_transport()
             while count < limit and (kernel or transport.has_unseen_frame()):
                 count += self._read_frame(NOW)
         except TimeoutError:
@@ -389,15 +461,18 @@ class FrameReader:
         connection is broken then.
         """
         connection = self._connection()
-        transport = connection._usable_transport()
+        transport = self._usable_transport()
         buffer = transport._read_buffer
         try:
             while True:
                 inbound = self._inbound
                 if inbound is not None and not inbound.awaited:
-                    message = take_delivery(buffer, self._max_message_size)
+                    message = take_message(buffer, self._max_message_size)
                     if message is not None:
                         self._pass_on(buffer, inbound, message)
+                        completed = True
+                        break
+                    if self._is_direct and self._take_method(buffer):
                         completed = True
                         break
                 frame = buffer.next_frame()
@@ -419,7 +494,8 @@ class FrameReader:
     def _fill(self, connection: Any, transport: Any, deadline: Deadline) -> None:
         """Have more come; heartbeats are kept up meanwhile."""
         while True:
-            look = deadline.no_later_than(connection._heartbeat.next_look())
+            heartbeat = connection._heartbeat
+            look = deadline.no_later_than(heartbeat.next_look())
             try:
                 transport.fill(look)
             except TimeoutError:
@@ -433,7 +509,8 @@ class FrameReader:
     def _keep_heartbeat(self, transport: Any) -> None:
         """Show signs of life even where one receive follows the other."""
         connection = self._connection()
-        if connection._heartbeat.next_look() <= time.monotonic():
+        heartbeat = connection._heartbeat
+        if heartbeat.next_look() <= time.monotonic():
             connection._keep_heartbeat(transport)
 
     def _failure(self, exc: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 from .abstract_transport cimport _AbstractTransport
 from .basic_message cimport Message
 from .outgoing cimport encode_publish, encode_settlement
+from .replies cimport PendingReplies, Reply
 from .utils cimport fork_generation
 
 
@@ -30,5 +31,13 @@ cdef class Outbound:
     ) except -1
     cpdef bint settle(
         self, unsigned int channel_id, tuple method_sig, object delivery_tag, unsigned int flags
+    ) except -1
+    cpdef bint request(
+        self,
+        unsigned int channel_id,
+        tuple method_sig,
+        bytes args,
+        PendingReplies replies,
+        Reply reply,
     ) except -1
     cdef bint _write_at_once(self, list parts) except -1

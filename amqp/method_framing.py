@@ -18,6 +18,7 @@ from .deadline import Deadline
 from .exceptions import EncodeError, FrameError, FrameSyntaxError, UnexpectedFrame
 from .outgoing import encode_publish, encode_settlement
 from .read_buffer import DIRECT_SIZE, Payload
+from .replies import PendingReplies, Reply
 from .spec import (
     FRAME_BODY,
     FRAME_END,
@@ -231,6 +232,28 @@ class Outbound:
         """Send basic.ack, nack or reject. False: nothing was sent."""
         frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
         return frame is not None and self._write_at_once([frame])
+
+    def request(
+        self,
+        channel_id: int,
+        method_sig: MethodSig,
+        args: bytes,
+        replies: PendingReplies,
+        reply: Reply,
+    ) -> bool:
+        """Send a method, with the place for its *reply* kept before. False: nothing was sent."""
+        size = 4 + len(args)
+        if 0 < self._connection.frame_max < size + FRAME_OVERHEAD:
+            return False
+        frame = _method_frame_header.pack(FRAME_METHOD, channel_id, size, *method_sig) + args + _END
+        sent = False
+        try:
+            replies.add(reply)
+            sent = self._write_at_once([frame])
+        finally:
+            if not sent:
+                replies.forget(reply)
+        return sent
 
     def _write_at_once(self, parts: list[Any]) -> bool:
         stream = self._stream

@@ -53,6 +53,7 @@ class PublishingChannel(ReopenableChannel):
         self, connection: Any, channel_id: int | None, on_open: Callable[[Any], Any] | None
     ) -> None:
         super().__init__(connection, channel_id, on_open)
+        self._sends_directly = type(self)._send is PublishingChannel._send
         #: Whether the peer lets content flow (channel.flow).
         self.active = True
         #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,

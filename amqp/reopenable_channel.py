@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
@@ -22,6 +22,7 @@ from .exceptions import (
     error_for_code,
 )
 from .inbox import Inbox
+from .replies import Reply, as_methods
 from .states import (
     CHANNEL_TRANSITIONS,
     ChannelEvent,
@@ -46,6 +47,10 @@ CLOSING_METHODS = frozenset((spec.Channel.Close, spec.Channel.CloseOk))
 ANSWER_PATIENCE = 1.0
 
 OPENING_METHODS = frozenset((spec.Channel.OpenOk, spec.Channel.Close))
+
+
+#: Methods that change more than the broker's state when they are sent.
+MOMENTOUS = frozenset((spec.Channel.Open, spec.Channel.Close, spec.Confirm.Select))
 
 
 class _NotOpen(RecoverableChannelError):
@@ -87,6 +92,8 @@ class ReopenableChannel(AbstractChannel):
         #: Whether it may be opened again after the broker closed it, or a reply
         #: was overdue; set it to False where it is of no use to you then.
         self.reopens = True
+        # Whether nobody has put something of his own where methods are sent.
+        self._sends_directly = False
         # Kept when the connection is let go of, which another thread may do
         # while this one dispatches.
         self._connection_events = connection._events
@@ -295,6 +302,22 @@ class ReopenableChannel(AbstractChannel):
                 'the broker closed this channel and has requeued its unacknowledged messages', sig
             )
         self.open()
+
+    def _request_at_once(
+        self, sig: MethodSig, payload: bytes, wait: MethodSig | Sequence[MethodSig]
+    ) -> Reply | None:
+        connection = self.connection
+        if connection is None or connection._frame_writer is not connection._own_writer:
+            return None
+        outbound = connection._outbound
+        if outbound is None or not self._sends_directly or sig in MOMENTOUS:
+            return None
+        reply = Reply(as_methods(wait))
+        with self._send_lock:
+            if self._state.state is not ChannelState.OPEN or self._unreported is not None:
+                return None
+            sent = outbound.request(self.channel_id, sig, payload, self._replies, reply)
+        return reply if sent else None
 
     def _send(
         self, sig: MethodSig, payload: bytes, content: Any, timeout: float | None = None

@@ -8,14 +8,22 @@ peer answers in (specification 4.2.1).
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ('PendingReplies', 'Reply')
+__all__ = ('PendingReplies', 'Reply', 'as_methods')
 
 MethodSig = tuple[int, int]
+
+
+def as_methods(method: MethodSig | Sequence[MethodSig]) -> tuple[MethodSig, ...]:
+    """The methods that can be a reply, told as one or as several."""
+    if method and isinstance(method[0], int):
+        return (method,)  # type: ignore[return-value]
+    return tuple(method)  # type: ignore[arg-type]
 
 
 class Reply:

@@ -231,7 +231,7 @@ class SingleUseConnection(AbstractChannel):
         transport = self._transport
         if transport is None or self._cause is not None:
             raise self._lost_error()
-        if self._forked():
+        if self._fork_generation != fork_generation():
             raise RecoverableConnectionError('this connection belongs to the parent process')
         return transport
 

@@ -236,13 +236,17 @@ class WritingConnection(SingleUseConnection):
     def _batching(self, transport: _AbstractTransport) -> Iterator[None]:
         batch = object()
         try:
-            transport.begin_batch(batch)
-            yield
-        except BaseException:
-            with suppress(*FATAL_ERRORS):  # what has led to this comes first
-                self._end_batch(transport, batch)
-            raise
-        self._end_batch(transport, batch)
+            try:
+                transport.begin_batch(batch)
+                yield
+            except BaseException:
+                with suppress(*FATAL_ERRORS):  # what has led to this comes first
+                    self._end_batch(transport, batch)
+                raise
+            self._end_batch(transport, batch)
+        finally:
+            # What a signal handler raises may have kept it from its end.
+            transport.forget_batch(batch)
 
     def _end_batch(self, transport: _AbstractTransport, batch: object) -> None:
         try:

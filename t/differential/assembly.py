@@ -54,7 +54,7 @@ class Assembly(Target):
         buffer.data[: len(before) + len(stream)] = before + stream
         buffer.start, buffer.end = len(before), len(before) + len(stream)
         taken = []
-        while (message := module.take_delivery(buffer, limit)) is not None:
+        while (message := module.take_message(buffer, limit)) is not None:
             found = [getattr(message, name) for name in ATTRIBUTES]
             where = buffer.channel_id, buffer.consumer_tag, buffer.start, buffer.end
             taken.append((found, message.properties, where, buffer.frames_read))

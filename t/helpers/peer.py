@@ -47,6 +47,10 @@ FRAME_OVERHEAD = 8
 #: Seconds that any wait of the peer may last: generous, for only a failing test gets there.
 PATIENCE = 15.0
 
+#: Small enough that a client which publishes without end doesn't get far ahead
+#: of what is written in Python here: whatever it asks for would have to wait.
+RCVBUF = 32 * 1024
+
 #: What RabbitMQ announces of itself.
 CAPABILITIES = {
     'publisher_confirms': True,
@@ -639,14 +643,14 @@ class Peer:
         self,
         *,
         address: str = '127.0.0.1',
-        rcvbuf: int | None = None,
+        rcvbuf: int = RCVBUF,
         tls: ssl.SSLContext | None = None,
         patience: float = PATIENCE,
     ) -> None:
         family = socket.AF_INET6 if ':' in address else socket.AF_INET
         self._listener = socket.socket(family, socket.SOCK_STREAM)
-        if rcvbuf is not None:  # before listen: it limits the window that is announced
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        # Before listen: it limits the window that is announced.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self._listener.bind((address, 0))
         self._listener.listen(128)
         self.address = address

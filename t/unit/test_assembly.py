@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amqp.assembly import take_delivery
+from amqp.assembly import take_message
 from amqp.method_framing import frame_handler
 from amqp.read_buffer import ReadBuffer
 from amqp.serialization import dumps, encode_properties, loads
@@ -93,7 +93,7 @@ def attributes(message):
 def same_as_frame_by_frame(stream):
     """Take a delivery both ways; whether it was taken in one step."""
     buffer, other = holding(stream), holding(stream)
-    message = take_delivery(buffer, LIMIT)
+    message = take_message(buffer, LIMIT)
     if message is None:
         assert rest(buffer) == stream
         assert buffer.frames_read == 0
@@ -118,7 +118,7 @@ def same_as_frame_by_frame(stream):
 def test_a_delivery(body, properties, behind):
     stream = delivery(body, properties)
     buffer = holding(stream + behind)
-    message = take_delivery(buffer, LIMIT)
+    message = take_message(buffer, LIMIT)
     assert message.body == body
     assert type(message.body) is bytes
     assert message.properties == properties
@@ -138,9 +138,9 @@ def test_a_delivery(body, properties, behind):
 
 def test_one_behind_the_other():
     buffer = holding(b''.join(delivery(b'%d' % each) for each in range(30)))
-    bodies = [take_delivery(buffer, LIMIT).body for _ in range(30)]
+    bodies = [take_message(buffer, LIMIT).body for _ in range(30)]
     assert bodies == [b'%d' % each for each in range(30)]
-    assert take_delivery(buffer, LIMIT) is None
+    assert take_message(buffer, LIMIT) is None
     assert (buffer.start, buffer.end, bool(buffer)) == (0, 0, False)
 
 
@@ -152,7 +152,7 @@ def test_consumer_tags(tag):
 @pytest.mark.parametrize('tag', [0, 1, 2**32, 2**63, 2**64 - 1])
 def test_delivery_tags(tag):
     buffer = holding(delivery(delivery_tag=tag))
-    assert take_delivery(buffer, LIMIT).delivery_tag == tag
+    assert take_message(buffer, LIMIT).delivery_tag == tag
 
 
 def test_any_cut_leaves_it_where_it_is():
@@ -217,9 +217,9 @@ def test_what_is_not_in_due_form_is_left_where_it_is(stream):
 
 def test_a_body_above_the_limit_is_left_where_it_is():
     stream = delivery(b'x' * 100)
-    assert take_delivery(holding(stream), 100).body == b'x' * 100
+    assert take_message(holding(stream), 100).body == b'x' * 100
     buffer = holding(stream)
-    assert take_delivery(buffer, 99) is None
+    assert take_message(buffer, 99) is None
     assert rest(buffer) == stream
 
 
@@ -238,8 +238,8 @@ def test_a_frame_above_frame_max_is_left_where_it_is(which):
     while at < len(stream):
         size = struct.unpack_from('>I', stream, at + 3)[0] + 8
         largest, at = max(largest, size), at + size
-    assert take_delivery(holding(stream, largest), LIMIT) is not None
-    assert take_delivery(holding(stream, largest - 1), LIMIT) is None
+    assert take_message(holding(stream, largest), LIMIT) is not None
+    assert take_message(holding(stream, largest - 1), LIMIT) is None
 
 
 def test_the_end_of_a_large_frame_is_no_beginning():
@@ -253,13 +253,13 @@ def test_the_end_of_a_large_frame_is_no_beginning():
             space[: len(piece)] = piece
             buffer.received(len(piece))
             octets = octets[len(piece) :]
-    assert take_delivery(buffer, LIMIT) is None
+    assert take_message(buffer, LIMIT) is None
 
 
 def test_many_consumer_tags_are_not_remembered_for_ever():
     for number in range(3000):
         buffer = holding(delivery(tag=f'tag-{number}'))
-        take_delivery(buffer, LIMIT)
+        take_message(buffer, LIMIT)
         assert buffer.consumer_tag == f'tag-{number}'
 
 

@@ -87,6 +87,7 @@ SAME_LAYER = {
     ('outgoing', 'tables'),
     ('events', 'thread_roles'),
     ('method_framing', 'abstract_transport'),
+    ('method_framing', 'replies'),
     ('connection', 'channel'),
     ('credentials', 'sasl'),
     ('connecting', 'connection'),

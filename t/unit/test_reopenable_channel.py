@@ -194,6 +194,7 @@ def test_no_method_follows_our_close_ok(channel, wire):
         closed_unasked(channel, wire)  # as another thread may read it
 
     channel._prepare = prepare_late
+    channel._sends_directly = False
     with pytest.raises(amqp.RecoverableChannelError, match='reopenable meanwhile'):
         channel.queue_purge('q')
     channel._prepare = prepare
