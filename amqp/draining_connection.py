@@ -119,7 +119,9 @@ class DrainingConnection(WritingConnection):
             return True
         if self._reader.deliver_next(polls):
             return True
-        return was_last and (self._events.run_any() or (self._reader.look(1) > 0 and self._handled()))
+        return was_last and (
+            self._events.run_any() or (self._reader.look(1) > 0 and self._handled())
+        )
 
     def _handled(self) -> bool:
         """A method has been read: handle what it brought, if it brought anything."""
