@@ -1,4 +1,4 @@
-"""Cases for deliveries: all frames of one in a buffer, nearly so, and anything else."""
+"""Cases for methods and messages: all frames of one in a buffer, nearly so, and anything else."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ ATTRIBUTES = (
     'delivery_info',
 )
 
+#: The arguments of some methods without content, by their ids.
+FORMATS = {60 << 16 | 80: 'Lb', 50 << 16 | 11: 'sll', 60 << 16 | 72: 's'}
+
 
 class Assembly(Target):
     module = 'assembly'
@@ -40,11 +43,12 @@ class Assembly(Target):
     def _stream(self, rng: random.Random) -> bytes:
         if rng.random() < 0.02:
             return rng.randbytes(rng.randrange(200))
-        stream = mutated(rng, delivery(rng))
+        stream = mutated(rng, delivery(rng) if rng.random() < 0.8 else method(rng))
         if rng.random() < 0.3:
             stream = mutated(rng, stream)
         if rng.random() < 0.5:
-            stream += delivery(rng)[: rng.choice((1, 7, 8, 30, 1000))]
+            more = delivery(rng) if rng.random() < 0.7 else method(rng)
+            stream += more[: rng.choice((1, 7, 8, 30, 1000))]
         return stream
 
     def run(self, module: ModuleType, case: tuple[Any, ...]) -> Any:
@@ -53,21 +57,40 @@ class Assembly(Target):
         buffer = reading.ReadBuffer(frame_max)
         buffer.data[: len(before) + len(stream)] = before + stream
         buffer.start, buffer.end = len(before), len(before) + len(stream)
-        taken = []
-        while (message := module.take_message(buffer, limit)) is not None:
-            found = [getattr(message, name) for name in ATTRIBUTES]
-            where = buffer.channel_id, buffer.consumer_tag, buffer.start, buffer.end
-            taken.append((found, message.properties, where, buffer.frames_read))
-        return taken, buffer.start, buffer.end, buffer.frames_read
+        taken: list[Any] = []
+        while True:
+            message = module.take_message(buffer, limit)
+            if message is not None:
+                found = [getattr(message, name) for name in ATTRIBUTES]
+                where = buffer.channel_id, buffer.consumer_tag, buffer.start, buffer.end
+                taken.append((found, message.properties, where, buffer.frames_read))
+                continue
+            ids = module.next_method(buffer)
+            args = module.take_arguments(buffer, FORMATS.get(ids, '')) if ids else None
+            taken.append((ids, buffer.channel_id, args, buffer.start, buffer.end))
+            if args is None:
+                return taken, buffer.frames_read
+
+
+def method(rng: random.Random) -> bytes:
+    """A method without content."""
+    ids, letters = rng.choice(list(FORMATS.items()))
+    args = b''.join(wire_argument(rng, letter) for letter in letters)
+    payload = struct.pack('>I', ids) + args
+    return struct.pack('>BHI', 1, rng.choice((1, 1, 0, 9)), len(payload)) + payload + b'\xce'
 
 
 def delivery(rng: random.Random) -> bytes:
-    """A delivery in due form, or with one thing that isn't."""
+    """A delivery or a get-ok in due form, or with one thing that isn't."""
     body = rng.randbytes(rng.choice((0, 1, 4, 30)))
     channel = rng.choice((1, 1, 1, 2, 65535, 0))
     args = wire_key(rng) + rng.randbytes(9) + wire_key(rng) + wire_key(rng)
     header = struct.pack('>HHQ', 60, 0, len(body)) + properties(rng)
-    frames = [(1, b'\x00\x3c\x00\x3c' + args), (2, header)]
+    if rng.random() < 0.2:
+        args = rng.randbytes(9) + wire_key(rng) + wire_key(rng) + rng.randbytes(4)
+        frames = [(1, b'\x00\x3c\x00\x47' + args), (2, header)]
+    else:
+        frames = [(1, b'\x00\x3c\x00\x3c' + args), (2, header)]
     if body:
         frames.append((3, body))
     kind = rng.randrange(40)

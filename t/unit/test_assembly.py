@@ -1,4 +1,4 @@
-"""All frames of a delivery in one step: as frame by frame, or not at all."""
+"""All frames of a method and its content in one step: as frame by frame, or not at all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amqp.assembly import take_message
+from amqp.assembly import next_method, take_arguments, take_message
 from amqp.method_framing import frame_handler
 from amqp.read_buffer import ReadBuffer
 from amqp.serialization import dumps, encode_properties, loads
-from amqp.spec import Basic
+from amqp.spec import Basic, Queue
 
 FRAME_MAX = 4096
 LIMIT = 2**40
@@ -38,6 +38,15 @@ def delivery(body=b'body', properties=None, channel=3, **arguments):
     frames = [
         frame(1, channel, method(**arguments)),
         frame(2, channel, header(len(body), octets)),
+    ]
+    return b''.join(frames) + (frame(3, channel, body) if body else b'')
+
+
+def get_ok(body=b'body', properties=None, channel=3, exchange='x', routing_key='key', extra=b''):
+    args = dumps('Lbssl', (7, True, exchange, routing_key, 2)) + extra
+    frames = [
+        frame(1, channel, struct.pack('>HH', *Basic.GetOk) + args),
+        frame(2, channel, header(len(body), encode_properties(properties or {}))),
     ]
     return b''.join(frames) + (frame(3, channel, body) if body else b'')
 
@@ -91,7 +100,7 @@ def attributes(message):
 
 
 def same_as_frame_by_frame(stream):
-    """Take a delivery both ways; whether it was taken in one step."""
+    """Take a message both ways; whether it was taken in one step."""
     buffer, other = holding(stream), holding(stream)
     message = take_message(buffer, LIMIT)
     if message is None:
@@ -99,14 +108,19 @@ def same_as_frame_by_frame(stream):
         assert buffer.frames_read == 0
         return False
     channel, sig, payload, expected = frame_by_frame(other)
-    assert (sig, payload) == (Basic.Deliver, message.frame_args)
+    assert (sig, payload) == (message.frame_method, message.frame_args)
     assert attributes(message) == attributes(expected)
     assert buffer.channel_id == channel
-    values, end = loads('sLbss', payload, 4)
-    assert end == len(payload)
-    assert buffer.consumer_tag == values[0]
-    assert message.delivery_tag == values[1]
-    assert list(message.delivery_info.values()) == values
+    if sig == Basic.Deliver:
+        values, end = loads('sLbss', payload, 4)
+        assert end == len(payload)
+        assert buffer.consumer_tag == values[0]
+        assert message.delivery_tag == values[1]
+        assert list(message.delivery_info.values()) == values
+    else:
+        assert sig == Basic.GetOk
+        assert loads('Lbssl', payload, 4)[1] == len(payload)
+        assert message.delivery_info is None
     assert rest(buffer) == rest(other)
     assert (buffer.start, buffer.frames_read) == (other.start, other.frames_read)
     return True
@@ -134,6 +148,79 @@ def test_a_delivery(body, properties, behind):
     assert buffer.frames_read == (3 if body else 2)
     assert rest(buffer) == behind
     assert same_as_frame_by_frame(stream + behind)
+
+
+@pytest.mark.parametrize('body', [b'', b'x', b'body' * 1000])
+@pytest.mark.parametrize('properties', [{}, HEADERS])
+@pytest.mark.parametrize('names', [('', ''), ('x' * 255, 'ü')])
+def test_one_that_was_fetched(body, properties, names):
+    stream = get_ok(body, properties, exchange=names[0], routing_key=names[1])
+    buffer = holding(stream)
+    assert take_message(buffer, LIMIT).body == body
+    assert (buffer.channel_id, buffer.consumer_tag) == (3, '')
+    assert same_as_frame_by_frame(stream + delivery())
+
+
+def test_one_that_was_fetched_with_arguments_that_do_not_end_there():
+    stream = get_ok()
+    size = len(stream)
+    for cut in range(size):
+        assert not same_as_frame_by_frame(stream[:cut])
+    buffer = holding(get_ok(extra=b'\0'))
+    assert take_message(buffer, LIMIT) is None
+    assert buffer.frames_read == 0
+
+
+DECLARE_OK = frame(1, 5, struct.pack('>HH', *Queue.DeclareOk) + dumps('sll', ('q', 1, 2)))
+
+
+@pytest.mark.parametrize('behind', [b'', b'\x01', delivery(), DECLARE_OK])
+def test_a_method_without_content(behind):
+    buffer = holding(DECLARE_OK + behind)
+    class_id, method_id = Queue.DeclareOk
+    assert next_method(buffer) == class_id << 16 | method_id
+    assert buffer.channel_id == 5
+    assert buffer.frames_read == 0
+    assert take_arguments(buffer, 'sll') == ('q', 1, 2)
+    assert buffer.frames_read == 1
+    assert rest(buffer) == behind
+
+
+def test_a_method_without_arguments():
+    buffer = holding(frame(1, 5, struct.pack('>HH', *Queue.BindOk)))
+    assert next_method(buffer) == Queue.BindOk[0] << 16 | Queue.BindOk[1]
+    assert take_arguments(buffer, '') == ()
+    assert not buffer
+
+
+@pytest.mark.parametrize('letters', ['s', 'sl', 'slll', 'F'])
+def test_arguments_that_are_not_in_due_form_are_left_where_they_are(letters):
+    buffer = holding(DECLARE_OK)
+    assert next_method(buffer)
+    assert take_arguments(buffer, letters) is None
+    assert rest(buffer) == DECLARE_OK
+    assert buffer.frames_read == 0
+
+
+@pytest.mark.parametrize(
+    'stream',
+    [
+        *(DECLARE_OK[:size] for size in range(len(DECLARE_OK))),
+        DECLARE_OK[:-1] + b'\xcd',
+        frame(8, 0, b''),
+        frame(1, 0, struct.pack('>HH', 10, 60)),
+        frame(1, 5, b'\0\x32\0'),
+        frame(2, 5, struct.pack('>HH', *Queue.BindOk)),
+        struct.pack('>BHI', 1, 5, 2**32 - 1) + DECLARE_OK[7:],
+    ],
+)
+def test_no_method_in_due_form(stream):
+    assert next_method(holding(stream)) == 0
+
+
+def test_a_method_above_frame_max_is_none():
+    assert next_method(holding(DECLARE_OK, len(DECLARE_OK)))
+    assert next_method(holding(DECLARE_OK, len(DECLARE_OK) - 1)) == 0
 
 
 def test_one_behind_the_other():
