@@ -139,7 +139,7 @@ class AbstractChannel:
                 with self._send_lock:
                     sent = self._send(sig, payload, content)
             except _WriteFailed as exc:
-                raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+                raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
             if callback is not None:
                 _call_back(callback, self)
             return sent
@@ -151,7 +151,7 @@ class AbstractChannel:
                 self._prepare(sig)
                 reply = self._request(sig, payload, content, wait)
         except _WriteFailed as exc:
-            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+            raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
         self._requested[threading.get_ident()] = reply
         return self.wait(wait, callback=callback, returns_tuple=returns_tuple)
 

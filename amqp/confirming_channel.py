@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from .basic_message import Message
 from .confirms import Confirmation
 from .deadline import Deadline
 from .exceptions import ConfirmsFailed, RecoverableChannelError, without_traceback
 from .publishing_channel import PublishingChannel, delivery_error
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from .confirm_promise import ConfirmPromise
 
 __all__ = ('ConfirmingChannel',)
 
@@ -18,6 +23,40 @@ NAMED_LIMIT = 10
 
 class ConfirmingChannel(PublishingChannel):
     """A channel whose confirms may come in any number; for its parameters see its superclass."""
+
+    def publish_async(
+        self,
+        msg: Message,
+        exchange: str = '',
+        routing_key: str = '',
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+    ) -> ConfirmPromise:
+        """Publish a message without waiting; the promise that the broker takes it.
+
+        Its callbacks are called with *msg*, or with the error: `MessageNacked`,
+        `NoRoute`, or what the channel was lost by. They run where other
+        callbacks do, mostly in ``drain_events`` and `wait_for_confirms`; when
+        the connection is lost, in the call that raises that, or in ``close``
+        and ``collect``. Of an error that no ``on_error`` hears
+        `wait_for_confirms` tells.
+
+        :param confirm_timeout: seconds for room among the messages in flight;
+            see `confirm_select`.
+
+        For the rest see `basic_publish`, whose errors it raises. Puts the
+        channel into confirm mode if it isn't. Thread-safe.
+        """
+        from .confirm_promise import ConfirmPromise  # brings vine; see `amqp.utils`
+
+        promise = ConfirmPromise()
+        confirmation = Confirmation(message=msg, promise=promise)
+        self._publish_owned(
+            confirmation, exchange, routing_key, mandatory, immediate, timeout, confirm_timeout
+        )
+        return promise
 
     def wait_for_confirms(self, timeout: float | None = None) -> None:
         """Wait until the broker has confirmed all that was published on this channel so far.

@@ -313,4 +313,4 @@ class ConsumingChannel(ConfirmingChannel):
                 sent: bool = outbound.settle(self.channel_id, sig, delivery_tag, flags)
                 return sent
         except _WriteFailed as exc:
-            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+            raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause

@@ -60,10 +60,14 @@ class DrainingConnection(WritingConnection):
         TLS or a callback's own calls have read it, is then handled along.
         Thread-safe; callbacks run in the calling thread.
         """
-        if self._has_chores or not self._reader.deliver_next(timeout == 0):
-            deadline = self._patience() if timeout is None else Deadline(timeout, time.monotonic())
-            if not self._drain_one(_never, deadline, timeout == 0):
-                raise TimeoutError(NO_EVENT)
+        try:
+            if self._has_chores or not self._reader.deliver_next(timeout == 0):
+                limit = self._patience() if timeout is None else Deadline(timeout, time.monotonic())
+                if not self._drain_one(_never, limit, timeout == 0):
+                    raise TimeoutError(NO_EVENT)
+        except BaseException:
+            self._run_behind_loss()
+            raise
         transport = self._transport  # None where a callback has closed it
         if transport is not None and (timeout == 0 or transport.watched):
             self._reader.leave_nothing_unseen(reports=True)
@@ -72,11 +76,32 @@ class DrainingConnection(WritingConnection):
         """When a wait ends that nobody has set an end to."""
         return Deadline(self._usable_transport().patience(self.read_timeout), time.monotonic())
 
+    def _run_lasting(self) -> None:
+        """Run what no loss may keep from running, or leave it to another thread that drains."""
+        if self._forked() or not self._events.has_lasting():
+            return
+        if self._events.may_run_here():
+            self._events.run_lasting()
+        else:
+            self._wake_drainers()
+
+    def _run_behind_loss(self) -> None:
+        """As `_run_lasting`, where the connection is lost: nothing else can be done any more."""
+        if self._is_lost():
+            self._run_lasting()
+
     def _drain_until(self, ready: Callable[[], bool], deadline: Deadline | None) -> bool:
         """Handle events until *ready*; False at the deadline.
 
         Without a deadline, the wait for each event ends as in `drain_events`.
         """
+        try:
+            return self._drain_on(ready, deadline)
+        except BaseException:
+            self._run_behind_loss()
+            raise
+
+    def _drain_on(self, ready: Callable[[], bool], deadline: Deadline | None) -> bool:
         while not ready():
             if self._drain_overridden:
                 self._drain_in_its_own_way(deadline)
@@ -159,7 +184,11 @@ class DrainingConnection(WritingConnection):
     def _wait_until(self, ready: Callable[[], bool], deadline: Deadline) -> None:
         """Handle what comes until *ready*; ``socket.timeout`` at the deadline."""
         if not self._drain_overridden:
-            self._reader.wait_until(ready, deadline)
+            try:
+                self._reader.wait_until(ready, deadline)
+            except BaseException:
+                self._run_behind_loss()
+                raise
             return
         self._flush(deadline)
         while not ready():

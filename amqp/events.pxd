@@ -6,6 +6,7 @@ from .thread_roles cimport CallbackThreads
 cdef class EventQueue:
     cdef object _callbacks
     cdef object _reports
+    cdef object _lasting
     cdef unsigned long long _inbound_thread
     cdef CallbackThreads _in_callback
     cdef object _drainer

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 __all__ = ('EventQueue',)
 
 
+class _Lasting:
+    """Stands for a channel that loses nothing."""
+
+    incarnation = 0
+
+
 class EventQueue:
     """Callbacks and reports of one connection, each with its channel, in order.
 
@@ -30,6 +36,9 @@ class EventQueue:
 
     A callback is a user's. A report raises an error that no call is waiting
     for: only ``drain_events`` runs it. Thread-safe.
+
+    A lasting callback is run in any case: when its turn comes, or where a loss
+    has made that impossible by whoever finds that out: see `run_lasting`.
     """
 
     __slots__ = (
@@ -39,12 +48,14 @@ class EventQueue:
         '_drainer_polls',
         '_in_callback',
         '_inbound_thread',
+        '_lasting',
         '_reports',
     )
 
     def __init__(self) -> None:
         self._callbacks: deque[Event] = deque()
         self._reports: deque[Event] = deque()
+        self._lasting: deque[tuple[Callable[[Any], Any], Any]] = deque()
         self._inbound_thread = 0
         self._in_callback = CallbackThreads()
         self._drainer: threading.Thread | None = None
@@ -81,6 +92,48 @@ class EventQueue:
         and dispatch them in their own threads.
         """
         self._put(self._callbacks, channel, callback, args)
+
+    def add_lasting(self, callback: Callable[[Any], Any], argument: Any) -> None:
+        """As `add`, whatever becomes of the channel or of the connection."""
+        self._lasting.append((callback, argument))
+        self._put(self._callbacks, _Lasting, self._run_one_lasting, ())
+
+    def add_behind_loss(self, callback: Callable[[Any], Any], argument: Any) -> None:
+        """As `add_lasting`, by whoever ends a channel and may hold locks."""
+        self._lasting.append((callback, argument))
+        self._callbacks.append((_Lasting, _Lasting.incarnation, self._run_one_lasting, ()))
+
+    def _run_one_lasting(self) -> None:
+        try:
+            callback, argument = self._lasting.popleft()
+        except IndexError:
+            return  # `run_lasting` has been here
+        callback(argument)
+
+    def has_lasting(self) -> bool:
+        """Whether there are lasting callbacks that haven't run."""
+        return bool(self._lasting)
+
+    def run_lasting(self) -> None:
+        """Run them all, unless this thread takes frames in.
+
+        What one of them raises is raised at the end; of several errors, the
+        last one with the others as its context.
+        """
+        failure: Exception | None = None
+        while self._lasting and not self.is_collecting_here():
+            failure = self._outcome_of_one_lasting(failure)
+        if failure is not None:
+            raise failure
+
+    def _outcome_of_one_lasting(self, earlier: Exception | None) -> Exception | None:
+        try:
+            self.run(EventQueue._run_one_lasting, self)
+        except Exception as exc:  # noqa: BLE001 - `run_lasting` raises it
+            if exc.__context__ is None:
+                exc.__context__ = earlier
+            return exc
+        return earlier
 
     def add_report(self, channel: Any, report: Callable[..., Any], *args: Any) -> None:
         """Have an error raised by the next drain."""

@@ -74,6 +74,9 @@ class PublishingChannel(ReopenableChannel):
         woken = super()._lose_state(error)
         if not in_doubt:
             return woken
+        for each in in_doubt:
+            if each.promise is not None:
+                self._connection_events.add_behind_loss(_settle_promise, each)
         return woken or confirm_mode.is_waited_for() or any(each.told() for each in in_doubt)
 
     def collect(self) -> None:
@@ -141,7 +144,7 @@ class PublishingChannel(ReopenableChannel):
         was no room, and nothing was sent; `EncodeError` for what can't be sent.
         """
         if not isinstance(msg, Message):
-            raise EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
+            raise _no_message(msg)
         if timeout is None and argsig is PUBLISH_FORMAT:
             flags = (1 if mandatory else 0) | (2 if immediate else 0)
             confirmation = self._publish_at_once(msg, exchange, routing_key, flags)
@@ -173,7 +176,7 @@ class PublishingChannel(ReopenableChannel):
             try:
                 sent = self._publish_in_time(payload, msg, deadline, confirmation)
             except _WriteFailed as exc:
-                raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+                raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
             if sent is not False:
                 return sent
 
@@ -230,7 +233,7 @@ class PublishingChannel(ReopenableChannel):
                     confirm_mode.withdraw(confirmation)
                 return confirmation if sent else False
         except _WriteFailed as exc:
-            raise exc.connection._explain(exc)  # noqa: B904 - it has the cause
+            raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
 
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline, confirmation: Confirmation | None
@@ -271,8 +274,7 @@ class PublishingChannel(ReopenableChannel):
         their ``message`` is *msg* itself. Beside that, what `basic_publish`
         raises. Puts the channel into confirm mode if it isn't. Thread-safe.
         """
-        if not self._confirm_mode.is_on():
-            self.confirm_select()
+        self._enter_confirm_mode()
         confirm_mode = self._confirm_mode
         confirm_mode.begin_awaiting()
         try:
@@ -295,6 +297,34 @@ class PublishingChannel(ReopenableChannel):
         error = delivery_error(confirmation, msg)
         if error is not None:
             raise error
+
+    def _enter_confirm_mode(self) -> None:
+        if not self._confirm_mode.is_on():
+            self.confirm_select()
+
+    def _publish_owned(
+        self,
+        confirmation: Confirmation,
+        exchange: str,
+        routing_key: str,
+        mandatory: bool,
+        immediate: bool,
+        timeout: float | None,
+        confirm_timeout: float | None,
+    ) -> None:
+        """Publish the message of this confirmation, which its owner has made."""
+        msg = confirmation.message
+        if not isinstance(msg, Message):
+            raise _no_message(msg)
+        payload = self._encode_arguments(
+            spec.Basic.Publish, PUBLISH_FORMAT, (0, exchange, routing_key, mandatory, immediate)
+        )
+        self._enter_confirm_mode()
+        if timeout is None:
+            flags = (1 if mandatory else 0) | (2 if immediate else 0)
+            if self._publish_at_once(msg, exchange, routing_key, flags, confirmation):
+                return
+        self._publish_with_care(payload, msg, timeout, confirm_timeout, confirmation)
 
     def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
         if confirmation.settled():
@@ -369,10 +399,17 @@ class PublishingChannel(ReopenableChannel):
                 return  # a subclass had put it aside, and all has been settled meanwhile
             raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
         for each in settled:
-            if each.returned is not None and not each.awaited and not self.events['basic_return']:
+            if each.promise is not None:
+                self._connection_events.add_lasting(_settle_promise, each)
+            elif each.returned is not None and not each.awaited and not self.events['basic_return']:
                 self._connection_events.add_report(self, self._report_failure, each)
         for handler in list(self.events[event]):
             self._connection_events.add(self, handler, delivery_tag, multiple)
+
+
+def _no_message(msg: object) -> EncodeError:
+    """The error of whoever publishes something else."""
+    return EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
 
 
 def delivery_error(
@@ -399,6 +436,15 @@ def delivery_error(
         message=message,
         delivery_tag=confirmation.delivery_tag,
     )
+
+
+def _settle_promise(confirmation: Confirmation) -> None:
+    """Tell the promise what became of its message."""
+    error = delivery_error(confirmation)
+    if error is None:
+        confirmation.promise.fulfil(confirmation.message)
+    else:
+        confirmation.promise.fail(error)
 
 
 def returned_error(returned: basic_return_t, message: Message | None = None) -> AMQPError:

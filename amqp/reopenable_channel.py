@@ -188,16 +188,18 @@ class ReopenableChannel(AbstractChannel):
         call has raised that yet: a publish to a missing exchange shows here.
         Nothing happens if the channel is closed already.
         """
-        if self.connection is None or self.is_closing:
+        connection = self.connection
+        if connection is None or self.is_closing:
             return
         try:
+            self._close(argsig, (reply_code, reply_text, *method_sig))
+        finally:
+            connection._run_lasting()
+
+    def _close(self, argsig: str, args: tuple[Any, ...]) -> None:
+        try:
             if self._state.state is ChannelState.OPEN:
-                self.send_method(
-                    spec.Channel.Close,
-                    argsig,
-                    (reply_code, reply_text, *method_sig),
-                    wait=spec.Channel.CloseOk,
-                )
+                self.send_method(spec.Channel.Close, argsig, args, wait=spec.Channel.CloseOk)
         except _NotOpen as exc:
             if exc.state is ChannelState.CLOSING:
                 return  # by another thread, which sees to the rest

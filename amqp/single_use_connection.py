@@ -136,6 +136,8 @@ class SingleUseConnection(AbstractChannel):
         forked child it leaves the parent's connection alone.
         """
         self._tear_down(RecoverableConnectionError('connection already closed'))
+        if not self._forked():
+            self._events.run_lasting()
 
     def _fail(self, cause: BaseException) -> BaseException:
         """Something fatal has happened: wake everybody; the error to raise here.

@@ -141,6 +141,17 @@ class WritingConnection(SingleUseConnection):
         assert failed.__cause__ is not None
         return self._fail(failed.__cause__)
 
+    def _explain_loss(self, failed: _WriteFailed) -> BaseException:
+        """As `_explain`, for a call of the user's, which has to tell others of the loss, too."""
+        try:
+            return self._explain(failed)
+        finally:
+            self._run_behind_loss()
+
+    def _run_behind_loss(self) -> None:
+        """Run what has to be told where the connection is lost."""
+        raise NotImplementedError
+
     def _try_frame(self, transport: _AbstractTransport, timeout: float | None, *frame: Any) -> None:
         """Write a frame, and see whether the stream survives it."""
         try:

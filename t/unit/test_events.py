@@ -197,3 +197,85 @@ def test_the_latest_drainer_counts(events):
     assert events.may_run_here()
     done.set()
     thread.join(10)
+
+
+# -- lasting callbacks
+
+
+def test_a_lasting_callback_runs_in_its_turn(events, channel):
+    seen = []
+    with collecting(events):
+        events.add(channel, seen.append, 1)
+        events.add_lasting(seen.append, 2)
+        events.add(channel, seen.append, 3)
+    assert events.has_lasting()
+    while events.run_next():
+        pass
+    assert seen == [1, 2, 3]
+    assert not events.has_lasting()
+    events.add_lasting(seen.append, 4)  # this thread takes nothing in
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_lasting_callback_outlives_its_channel(events, channel):
+    seen = []
+    with collecting(events):
+        events.add(channel, seen.append, 'gone')
+        events.add_lasting(seen.append, 1)
+        channel.incarnation += 1
+        events.add_behind_loss(seen.append, 2)
+    while events.run_next():
+        pass
+    assert seen == [1, 2]
+
+
+def test_a_lasting_callback_outlives_its_connection(events):
+    seen = []
+    with collecting(events):
+        events.add_lasting(seen.append, 1)
+    events.add_behind_loss(seen.append, 2)  # never at once
+    assert seen == []
+    events.clear()
+    assert not events.run_next()
+    events.run_lasting()
+    assert seen == [1, 2]
+    events.run_lasting()
+    assert seen == [1, 2]
+
+
+def test_what_was_run_out_of_turn_is_not_run_again(events):
+    seen = []
+    events.add_behind_loss(seen.append, 1)
+    events.run_lasting()
+    assert events.run_next()  # its turn comes, and there is nothing to do
+    assert seen == [1]
+
+
+def test_lasting_callbacks_do_not_run_while_frames_are_taken_in(events):
+    seen = []
+    with collecting(events):
+        events.add_lasting(seen.append, 1)
+        events.run_lasting()
+        assert seen == []
+    events.run_lasting()
+    assert seen == [1]
+
+
+def test_errors_of_lasting_callbacks_are_raised_together(events):
+    seen = []
+    for error in (KeyError('a'), ValueError('b')):
+        events.add_behind_loss(raiser(error), None)
+        events.add_behind_loss(seen.append, error)
+    with pytest.raises(ValueError, match='b') as caught:
+        events.run_lasting()
+    assert isinstance(caught.value.__context__, KeyError)
+    assert len(seen) == 2
+    assert not events.has_lasting()
+
+
+def test_a_thread_that_runs_lasting_callbacks_is_within_one(events):
+    events.add_behind_loss(lambda _: seen.append(events.may_run_here()), None)
+    seen = []
+    assert events.may_run_here()
+    events.run_lasting()
+    assert seen == [False]

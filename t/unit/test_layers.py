@@ -44,6 +44,7 @@ LAYERS = {
         'events',
         'thread_roles',
         'confirm_mode',
+        'confirm_promise',
         'inbox',
         'replies',
         'heartbeat_thread',

@@ -25,6 +25,7 @@ ARGUMENTS = {
     'basic_publish': (Message('x'), 'e', 'key'),
     'basic_publish_confirm': (Message('x'), 'e', 'key'),
     'basic_qos': (0, 1, False),
+    'publish_async': (Message('x'), 'e', 'key'),
     'basic_recover': (True,),
     'basic_recover_async': (True,),
     'basic_reject': (1, True),
