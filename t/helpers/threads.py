@@ -28,16 +28,16 @@ class Background:
         except BaseException as exc:  # noqa: BLE001 (raised again by result)
             self._error = exc
 
-    def error(self) -> BaseException | None:
+    def error(self, patience: float = SOON) -> BaseException | None:
         """What it raised, once it is over; None if it returned."""
-        self._thread.join(SOON)
+        self._thread.join(patience)
         if self._thread.is_alive():
             raise AssertionError(f'{self._call[0]} has not ended')
         return self._error
 
-    def result(self) -> Any:
+    def result(self, patience: float = SOON) -> Any:
         """What it returned, once it is over; raises what it raised."""
-        error = self.error()
+        error = self.error(patience)
         if error is not None:
             raise error
         return self._value

@@ -194,7 +194,7 @@ def test_an_end_between_the_look_and_the_start(peer, connect, monkeypatch):
 
     monkeypatch.setattr('amqp.writing_connection.HeartbeatThread', make)
     connection.start_heartbeat_thread()
-    assert not beating()
+    until(lambda: not beating())
 
 
 @pytest.mark.parametrize('end', ['collect', 'stop_heartbeat_thread'])

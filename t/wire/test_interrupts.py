@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from pamqp import commands
@@ -14,6 +12,8 @@ from pamqp import commands
 import amqp
 import amqp.method_framing
 from amqp import Message
+from t.helpers.storms import Storm
+from t.helpers.threads import Interrupted
 
 from .support import SOON, drain_until
 
@@ -21,50 +21,19 @@ from .support import SOON, drain_until
 pytestmark = pytest.mark.timeout(120, method='thread')
 
 
-class Interrupted(Exception):
-    """What a signal handler raises, as a task's time limit does."""
-
-
-@contextmanager
-def storm(interval):
-    """A signal every so often, whose handler raises."""
-
-    def handler(*args):
-        raise Interrupted
-
-    before = signal.signal(signal.SIGALRM, handler)
-    # Python drops what is raised within a finalizer, and reports it here.
-    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
-    try:
-        signal.setitimer(signal.ITIMER_REAL, interval, interval)
-        yield
-    finally:
-        while True:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, before)
-                sys.unraisablehook = hook
-                break
-            except Interrupted:
-                continue
-
-
 def attempts(operation, count, interval):
     """Repeat an operation under a storm of signals; how often it ended, and was interrupted."""
     done = interrupted = 0
     error = None
-    try:
-        with storm(interval):
-            while done + interrupted < count and error is None:
-                try:
-                    operation()
-                    done += 1
-                except Interrupted:
-                    interrupted += 1
-                except amqp.RecoverableConnectionError as exc:
-                    error = exc
-    except Interrupted:
-        interrupted += 1
+    with Storm(interval) as storm:
+        while done + interrupted < count and error is None:
+            try:
+                storm.call(operation)
+                done += 1
+            except Interrupted:
+                interrupted += 1
+            except amqp.RecoverableConnectionError as exc:
+                error = exc
     return done, interrupted, error
 
 
@@ -156,8 +125,8 @@ def test_interrupted_wait_leaves_the_connection_whole(peer, connect):
         lambda: connection.drain_events(timeout=SOON),
         lambda: channel.queue_declare('q'),
     ):
-        with pytest.raises(Interrupted), storm(0.05):
-            call()
+        with Storm(0.05) as storm, pytest.raises(Interrupted):
+            storm.call(call)
         assert connection.connected
     other = connection.channel()
     assert other.queue_purge('q') == 0
@@ -168,8 +137,8 @@ def test_late_reply_to_an_interrupted_request(peer, connect):
     peer.serve(mute=[commands.Queue.Declare])
     connection = connect()
     channel = connection.channel()
-    with pytest.raises(Interrupted), storm(0.05):
-        channel.queue_declare('interrupted')
+    with Storm(0.05) as storm, pytest.raises(Interrupted):
+        storm.call(lambda: channel.queue_declare('interrupted'))
     wire = peer.wire()
     number = wire.received[-1][0]
     wire.send(number, commands.Queue.DeclareOk('interrupted', 1, 1))
