@@ -43,9 +43,10 @@ class ConfirmMode:
         return self._confirms is not None
 
     def begin(self) -> None:
-        """The broker has been asked to confirm messages from now on."""
+        """The broker has been asked to confirm messages from now on, or once more."""
         with self._lock:
-            self._confirms = self._confirms or PublisherConfirms()
+            if self._confirms is None:
+                self._confirms = PublisherConfirms()
 
     def end(self, error: BaseException) -> list[Confirmation]:
         """The channel was lost by *error*; the messages whose fate that leaves open."""

@@ -606,7 +606,7 @@ class Wire:
         elif kind is heartbeat.Heartbeat and heartbeats:
             self.heartbeat()
         if kind is commands.Confirm.Select:
-            self._confirming[channel] = 0
+            self._confirming.setdefault(channel, 0)  # asked again, a broker counts on
         elif kind is commands.Channel.Open:
             self._confirming.pop(channel, None)
         elif kind in (ContentHeader, ContentBody) and channel not in self._assembling:

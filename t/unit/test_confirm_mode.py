@@ -50,6 +50,9 @@ def test_beginning_it_again_changes_nothing(mode):
     publish(mode)
     mode.begin()
     assert publish(mode).delivery_tag == 2
+    mode.settle(2, True, True)
+    mode.begin()  # with none outstanding
+    assert publish(mode).delivery_tag == 3
 
 
 def test_what_a_thread_awaits_is_noted(mode):

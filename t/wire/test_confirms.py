@@ -48,6 +48,16 @@ def test_confirm_mode_is_entered_once(peer, connect):
     assert len(peer.wire().messages(3)) == 3
 
 
+def test_entering_confirm_mode_again_keeps_the_numbers(peer, connect):
+    """As two threads do that find it off at the same moment; the broker goes on counting."""
+    peer.serve()
+    channel = connect(rpc_timeout=SOON).channel()
+    for _ in range(3):
+        channel.confirm_select()
+        channel.basic_publish_confirm(Message('x'), routing_key='q')
+    assert len(peer.wire().seen(commands.Confirm.Select)) == 3
+
+
 def test_without_confirm_publish_nothing_waits(peer, connect):
     peer.serve(confirms=False)
     connection = connect()
