@@ -20,6 +20,7 @@ from .exceptions import (
     UnexpectedFrame,
     without_traceback,
 )
+from .locks import OwnedLock
 from .replies import PendingReplies, Reply, as_methods
 from .serialization import dumps, loads
 
@@ -96,7 +97,7 @@ class AbstractChannel:
         # confirm's number. Taken before the transport's write lock. With a
         # timeout, take it within the `try` whose `finally` gives it back: what
         # a signal handler raises may fall right behind the taking.
-        self._send_lock: Any = threading.RLock()
+        self._send_lock: Any = OwnedLock()
         self._replies.renew_lock()
 
     def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:

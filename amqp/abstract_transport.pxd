@@ -1,5 +1,10 @@
 # C types for abstract_transport.py, and no logic.
+cimport cython
+
+from .clock cimport monotonic
+from .locks cimport OwnedLock
 from .read_buffer cimport ReadBuffer
+from .sending cimport send_parts
 
 
 cdef class _AbstractTransport:
@@ -16,7 +21,7 @@ cdef class _AbstractTransport:
     cdef public object sock
     cdef public bint connected
     cdef public object bytes_recv
-    cdef public object bytes_sent
+    cdef public long long bytes_sent
     cdef public double received_at
     cdef public double sent_at
     cdef public object stall_timeout
@@ -27,7 +32,7 @@ cdef class _AbstractTransport:
     cdef public Py_ssize_t _borrowed
     cdef public bint is_drained
     cdef public object _seen
-    cdef public object _write_lock
+    cdef public OwnedLock _write_lock
     cdef public bytearray _batch
     cdef public set _batches
     cdef public object _close_lock
@@ -37,9 +42,12 @@ cdef class _AbstractTransport:
     cdef public Py_ssize_t _fork_generation
 
     cpdef bint holds_data(self) except -1
+    @cython.locals(lock=OwnedLock)
     cpdef bint write_at_once(self, list parts) except -1
+    @cython.locals(size=Py_ssize_t)
     cdef _put(self, list parts, object deadline)
+    @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)
     cdef _send_all(self, list parts, object deadline)
     cpdef _usable_socket(self)
     cdef _adopt_timeout(self, object sock)
-    cpdef _send(self, object sock, list parts)
+    cpdef Py_ssize_t _send(self, object sock, list parts) except? -1

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 import select
 import sys
 import threading
@@ -26,9 +25,12 @@ from math import ceil, inf
 
 from . import platform
 from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
+from .clock import monotonic
 from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
+from .locks import OwnedLock
 from .read_buffer import CAPACITY, Payload, ReadBuffer
+from .sending import send_parts
 from .spec import FRAME_OVERHEAD, PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
 from .waker import Waker, Woken
@@ -65,18 +67,11 @@ BATCH_LIMIT = 64 * 1024
 FLUSH_PATIENCE = 0.01
 READ_PATIENCE = 0.05
 
-#: The most parts sendmsg takes at once (POSIX guarantees 16; Linux has 1024).
-try:
-    IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
-except (AttributeError, OSError, ValueError):
-    IOV_MAX = 16
-
 #: Octets unread that are counted at most, where the platform doesn't tell their number.
 PEEKED = 4096
 
-#: What a system call that could not go on is waiting for.
+#: What a system call that could not go on is waiting for; `WANT_WRITE` is the other.
 WANT_READ = -1
-WANT_WRITE = -2
 
 Buffer = bytes | bytearray | memoryview
 
@@ -156,7 +151,7 @@ class _AbstractTransport:
         self.is_drained = False
         self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
-        self._write_lock: Any = threading.RLock()
+        self._write_lock = OwnedLock()
         # What has been put off, and those who want that.
         self._batch = bytearray()
         self._batches: set[object] = set()
@@ -643,7 +638,7 @@ class _AbstractTransport:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
             raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
-        size = sum(map(len, parts)) if self._batches else inf
+        size = sum(map(len, parts)) if self._batches else BATCH_LIMIT + 1
         if self._batch and len(self._batch) + size > BATCH_LIMIT:
             self._send_batch(deadline)
         if size > BATCH_LIMIT:
@@ -731,15 +726,16 @@ class _AbstractTransport:
             # What a signal handler raised fell between taking the lock and
             # what would have given it back.
             lock.release()
-        if lock.acquire(blocking=False):
+        if lock.acquire(False):
             return
         remaining = deadline.remaining(time.monotonic())
         if remaining is not None:
-            if not lock.acquire(timeout=remaining):
+            if not lock.acquire(True, remaining):
                 raise TimeoutError("another thread's write didn't end in time")
             return
         before = -1
-        while not lock.acquire(timeout=-1 if self.stall_timeout is None else self.stall_timeout):
+        patience = -1 if self.stall_timeout is None else self.stall_timeout
+        while not lock.acquire(True, patience):
             if self.bytes_sent == before:
                 raise ConnectionAbortedError(
                     errno.ETIMEDOUT,
@@ -770,7 +766,7 @@ class _AbstractTransport:
                     continue
                 sent += count
                 self.bytes_sent += count
-                self.sent_at = time.monotonic()
+                self.sent_at = monotonic()
                 if len(parts) == 1 and count == len(parts[0]):
                     return
                 _drop_sent(parts, count)
@@ -813,12 +809,7 @@ class _AbstractTransport:
 
     def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
         """Octets sent of the parts, or what to wait for."""
-        try:
-            if len(parts) == 1 or not hasattr(sock, 'sendmsg'):  # Windows has none
-                return sock.send(parts[0])
-            return sock.sendmsg(parts[:IOV_MAX])
-        except BlockingIOError:
-            return WANT_WRITE
+        return send_parts(sock, parts)
 
 
 def _tcp_option(option: int | str) -> int:

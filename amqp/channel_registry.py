@@ -66,7 +66,8 @@ class ChannelRegistry:
         """Give a channel another number; its old one rests."""
         self.forget(channel, reuse_id=False)
         with self._lock:
-            channel.channel_id = channel._inbox.channel_id = channel_id
+            channel.channel_id = channel_id
+            channel._inbox.channel_id = channel._outbox.channel_id = channel_id
             self.channels[channel_id] = channel
 
     def is_resting(self, channel_id: int) -> bool:

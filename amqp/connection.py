@@ -416,6 +416,7 @@ class Connection(DrainingConnection):
             self._wait_until(self._handshake_complete, deadline)
             outbound = getattr(writer, '__self__', None)
             if type(outbound) is Outbound and type(self).frame_writer is Connection.frame_writer:
+                outbound.frame_max, outbound.is_open = self.frame_max, self._frame_writer is writer
                 self._own_writer, self._outbound = writer, outbound
             if self.heartbeat_thread:
                 self.start_heartbeat_thread()
@@ -555,7 +556,9 @@ class Connection(DrainingConnection):
             if self._state.state is not ConnectionState.OPEN:
                 return False
             self._state.advance(ConnectionEvent.SEND_CLOSE)
-            self._outbound = None
+            if self._outbound is not None:
+                self._outbound.is_open = False
+                self._outbound = None
             return True
 
     def _prepare(self, sig: MethodSig) -> None:

@@ -31,7 +31,7 @@ REJECTED_MESSAGE_WITHOUT_CALLBACK = (
 #: The arguments of basic.ack and basic.reject.
 SETTLE_FORMAT = 'Lb'
 
-OPEN = ChannelState.OPEN
+ACK, REJECT = spec.Basic.Ack, spec.Basic.Reject
 
 
 class ConsumingChannel(ConfirmingChannel):
@@ -61,8 +61,7 @@ class ConsumingChannel(ConfirmingChannel):
         super().__init__(connection, channel_id, on_open)
         self.auto_decode = auto_decode
         self._inbox.direct = self._is_direct()
-        # Whether nobody has put something of his own where methods are sent.
-        self._settles_directly = type(self).send_method is ConsumingChannel.send_method
+        self._outbox.settles = type(self).send_method is ConsumingChannel.send_method
         self.cancel_callbacks: dict[str, CancelCallback] = {}
         #: Tags of the consumers whose messages need no acknowledgement.
         self.no_ack_consumers: set[str] = set()
@@ -273,10 +272,12 @@ class ConsumingChannel(ConfirmingChannel):
         self, delivery_tag: int, multiple: bool = False, argsig: str = SETTLE_FORMAT
     ) -> None:
         """Acknowledge a message; with *multiple* all up to it, 0 then being all. Thread-safe."""
-        if argsig is not SETTLE_FORMAT or not self._settle_at_once(
-            spec.Basic.Ack, delivery_tag, 1 if multiple else 0
-        ):
-            self.send_method(spec.Basic.Ack, argsig, (delivery_tag, multiple))
+        try:
+            if argsig is SETTLE_FORMAT and self._outbox.settle(ACK, delivery_tag, multiple):
+                return
+        except _WriteFailed as exc:
+            raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
+        self.send_method(ACK, argsig, (delivery_tag, multiple))
 
     def basic_nack(
         self,
@@ -293,24 +294,9 @@ class ConsumingChannel(ConfirmingChannel):
 
     def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = SETTLE_FORMAT) -> None:
         """Refuse a message; without *requeue* it is dropped or dead-lettered. Thread-safe."""
-        if argsig is not SETTLE_FORMAT or not self._settle_at_once(
-            spec.Basic.Reject, delivery_tag, 1 if requeue else 0
-        ):
-            self.send_method(spec.Basic.Reject, argsig, (delivery_tag, requeue))
-
-    def _settle_at_once(self, sig: MethodSig, delivery_tag: int, flags: int) -> bool:
-        """Ack, nack or reject the short way; False where something has to be seen to before."""
-        connection = self.connection
-        if connection is None or connection._frame_writer is not connection._own_writer:
-            return False
-        outbound = connection._outbound
-        if outbound is None or not self._settles_directly:
-            return False
         try:
-            with self._send_lock:
-                if self._state.state is not OPEN or self._unreported is not None:
-                    return False
-                sent: bool = outbound.settle(self.channel_id, sig, delivery_tag, flags)
-                return sent
+            if argsig is SETTLE_FORMAT and self._outbox.settle(REJECT, delivery_tag, requeue):
+                return
         except _WriteFailed as exc:
             raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
+        self.send_method(REJECT, argsig, (delivery_tag, requeue))

@@ -1,6 +1,9 @@
 # C types for method_framing.py, and no logic.
+cimport cython
+
 from .abstract_transport cimport _AbstractTransport
 from .basic_message cimport Message
+from .clock cimport monotonic
 from .outgoing cimport encode_publish, encode_settlement
 from .replies cimport PendingReplies, Reply
 from .utils cimport fork_generation
@@ -19,8 +22,11 @@ cdef class Outbound:
     cdef object _transport
     cdef _AbstractTransport _stream
     cdef Py_ssize_t _fork_generation
+    cdef public bint is_open
+    cdef public Py_ssize_t frame_max
     cdef public double next_look
 
+    cpdef bint may_send(self)
     cpdef bint publish(
         self,
         unsigned int channel_id,
@@ -40,4 +46,5 @@ cdef class Outbound:
         PendingReplies replies,
         Reply reply,
     ) except -1
+    @cython.locals(stream=_AbstractTransport, before=cython.longlong)
     cdef bint _write_at_once(self, list parts) except -1

@@ -14,6 +14,7 @@ from struct import Struct
 from .abstract_transport import _AbstractTransport
 from .basic_message import Message
 from .body_buffer import BodyBuffer
+from .clock import monotonic
 from .deadline import Deadline
 from .exceptions import EncodeError, FrameError, FrameSyntaxError, UnexpectedFrame
 from .outgoing import encode_publish, encode_settlement
@@ -176,7 +177,15 @@ def frame_writer(connection: Any, transport: _AbstractTransport) -> FrameWriter:
 class Outbound:
     """Writes the frames of *connection*. Thread-safe."""
 
-    __slots__ = ('_connection', '_fork_generation', '_stream', '_transport', 'next_look')
+    __slots__ = (
+        '_connection',
+        '_fork_generation',
+        '_stream',
+        '_transport',
+        'frame_max',
+        'is_open',
+        'next_look',
+    )
 
     def __init__(self, connection: Any, transport: Any) -> None:
         self._connection = connection
@@ -184,6 +193,9 @@ class Outbound:
         # For the short ways; None where somebody has brought a transport of his own.
         self._stream = transport if isinstance(transport, _AbstractTransport) else None
         self._fork_generation = fork_generation()
+        #: Whether messages may go a short way, and their largest frame.
+        self.is_open = False
+        self.frame_max = 0
         #: Until when a publish may go out without a look at what the broker
         #: has said, in monotonic seconds.
         self.next_look = 0.0
@@ -216,16 +228,18 @@ class Outbound:
         deadline = None if timeout is None else Deadline(timeout, time.monotonic())
         self._transport.write_all(parts, deadline)
 
+    def may_send(self) -> bool:
+        """Whether there are short ways at present; not in a forked child."""
+        return self.is_open and self._fork_generation == fork_generation()
+
     def publish(
         self, channel_id: int, message: Message, exchange: Any, routing_key: Any, flags: int
     ) -> bool:
         """Send basic.publish, if nothing is to be looked at before. False: nothing was sent."""
         stream = self._stream
-        if stream is None or stream.holds_data() or time.monotonic() >= self.next_look:
+        if stream is None or stream.holds_data() or monotonic() >= self.next_look:
             return False
-        parts = encode_publish(
-            channel_id, message, exchange, routing_key, flags, self._connection.frame_max
-        )
+        parts = encode_publish(channel_id, message, exchange, routing_key, flags, self.frame_max)
         return parts is not None and self._write_at_once(parts)
 
     def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
@@ -243,7 +257,7 @@ class Outbound:
     ) -> bool:
         """Send a method, with the place for its *reply* kept before. False: nothing was sent."""
         size = 4 + len(args)
-        if 0 < self._connection.frame_max < size + FRAME_OVERHEAD:
+        if 0 < self.frame_max < size + FRAME_OVERHEAD:
             return False
         frame = _method_frame_header.pack(FRAME_METHOD, channel_id, size, *method_sig) + args + _END
         sent = False
@@ -257,7 +271,7 @@ class Outbound:
 
     def _write_at_once(self, parts: list[Any]) -> bool:
         stream = self._stream
-        if stream is None or self._fork_generation != fork_generation():
+        if stream is None:
             return False
         before = stream.bytes_sent + len(stream._batch)
         try:

@@ -54,18 +54,25 @@ class PublishingChannel(ReopenableChannel):
     ) -> None:
         super().__init__(connection, channel_id, on_open)
         self._sends_directly = type(self)._send is PublishingChannel._send
-        #: Whether the peer lets content flow (channel.flow).
-        self.active = True
         #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
         #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
         self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
         if connection.confirm_publish:
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
 
+    @property
+    def active(self) -> bool:
+        """Whether the peer lets content flow (channel.flow)."""
+        return self._outbox.active
+
+    @active.setter
+    def active(self, active: bool) -> None:
+        self._outbox.active = active
+
     def _renew_locks(self) -> None:
         super()._renew_locks()
         # One that is held in the parent would block for ever here.
-        self._confirm_mode = ConfirmMode()
+        self._confirm_mode = self._outbox.confirm_mode = ConfirmMode()
 
     def _lose_state(self, error: BaseException) -> bool:
         self.active = True
@@ -143,6 +150,12 @@ class PublishingChannel(ReopenableChannel):
         ``blocked_timeout``; ``socket.timeout`` when *timeout* passed, or there
         was no room, and nothing was sent; `EncodeError` for what can't be sent.
         """
+        if timeout is None and argsig is PUBLISH_FORMAT:
+            try:
+                if self._outbox.publish(msg, exchange, routing_key, mandatory, immediate):
+                    return None
+            except _WriteFailed as exc:
+                raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
         if not isinstance(msg, Message):
             raise _no_message(msg)
         if timeout is None and argsig is PUBLISH_FORMAT:
@@ -205,20 +218,17 @@ class PublishingChannel(ReopenableChannel):
         flags: int,
         confirmation: Confirmation | None = None,
     ) -> Confirmation | Literal[False] | None:
-        """Publish the short way; False where something has to be seen to before."""
-        connection = self.connection
-        if connection is None or connection._frame_writer is not connection._own_writer:
-            return False
-        outbound, confirm_mode = connection._outbound, self._confirm_mode
-        if outbound is None:
+        """Publish what is to be confirmed the short way; False where that isn't the way."""
+        connection, confirm_mode = self.connection, self._confirm_mode
+        outbound = self._outbox.outbound
+        if connection is None or outbound is None or not outbound.may_send():
             return False
         try:
             with self._send_lock:
                 if self._state.state is not OPEN or self._unreported is not None or not self.active:
                     return False
                 if not confirm_mode.is_used():
-                    sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
-                    return None if sent else False
+                    return False
                 if flags or (confirm_mode.window and confirm_mode.is_full()):
                     return False  # it is noted down more closely, or has to wait
                 before, last = connection._octets_given(), confirm_mode.last_tag()

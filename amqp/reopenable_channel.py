@@ -22,6 +22,7 @@ from .exceptions import (
     error_for_code,
 )
 from .inbox import Inbox
+from .outbox import Outbox
 from .replies import Reply, as_methods
 from .states import (
     CHANNEL_TRANSITIONS,
@@ -87,6 +88,7 @@ class ReopenableChannel(AbstractChannel):
             connection._claim_channel_id(channel_id)
         self._state = StateMachine(CHANNEL_TRANSITIONS, ChannelState.NEW)
         self._inbox = Inbox(self, channel_id, self._state)
+        self._outbox = Outbox(channel_id, self._state)
         super().__init__(connection, channel_id, self._inbox.replies)
         self.on_open: Any = ensure_promise(on_open)
         #: Whether it may be opened again after the broker closed it, or a reply
@@ -99,14 +101,13 @@ class ReopenableChannel(AbstractChannel):
         self._connection_events = connection._events
         # Why the connection was lost, if that ended the channel.
         self._lost: BaseException | None = None
-        # The error by which the broker closed the channel, until someone has got it.
-        self._unreported: AMQPError | None = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__}: {self.channel_id} ({self._state.state})>'
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
+        self._outbox.lock = self._send_lock
         self._opening_lock = threading.Lock()
 
     def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
@@ -122,6 +123,14 @@ class ReopenableChannel(AbstractChannel):
     def is_closing(self) -> bool:
         """Whether a close of ours awaits its close-ok."""
         return self._state.state is ChannelState.CLOSING
+
+    @property
+    def _unreported(self) -> AMQPError | None:
+        return self._outbox.unreported
+
+    @_unreported.setter
+    def _unreported(self, error: AMQPError | None) -> None:
+        self._outbox.unreported = error
 
     def then(
         self, on_success: Callable[..., Any], on_error: Callable[..., Any] | None = None
@@ -173,6 +182,7 @@ class ReopenableChannel(AbstractChannel):
         return self._state.state is not ChannelState.OPENING
 
     def _on_open_ok(self, reserved: str = '') -> None:
+        self._outbox.outbound = self._usable_connection()._outbound
         self._state.advance(ChannelEvent.RECV_OPEN_OK)
 
     def close(
@@ -282,7 +292,7 @@ class ReopenableChannel(AbstractChannel):
         self._state.advance(ChannelEvent.LOST)
         connection._registry.forget(self, reuse_id=let_go)
         self._lose_state(connection._lost_error())
-        self._inbox.channel = None
+        self._inbox.channel = self._outbox.outbound = None
         self.on_open = promise()
 
     def _prepare(self, sig: MethodSig) -> None:
@@ -308,11 +318,10 @@ class ReopenableChannel(AbstractChannel):
     def _request_at_once(
         self, sig: MethodSig, payload: bytes, wait: MethodSig | Sequence[MethodSig]
     ) -> Reply | None:
-        connection = self.connection
-        if connection is None or connection._frame_writer is not connection._own_writer:
+        outbound = self._outbox.outbound
+        if outbound is None or not outbound.may_send():
             return None
-        outbound = connection._outbound
-        if outbound is None or not self._sends_directly or sig in MOMENTOUS:
+        if not self._sends_directly or sig in MOMENTOUS:
             return None
         reply = Reply(as_methods(wait))
         with self._send_lock:

@@ -47,10 +47,10 @@ class SingleUseConnection(AbstractChannel):
         self._cause: BaseException | None = None
         self._transport: _AbstractTransport | None = None
         self._on_inbound_frame: FrameHandler | None = None
-        self._frame_writer: FrameWriter | None = None
         # This library's own frame writer, and what it belongs to.
         self._own_writer: FrameWriter | None = None
         self._outbound: Outbound | None = None
+        self._frame_writer = None
         self._events = EventQueue()
         self._reader = FrameReader(self, self._events)
         self._heartbeat_thread: HeartbeatThread | None = None
@@ -110,6 +110,17 @@ class SingleUseConnection(AbstractChannel):
     @frame_writer.setter
     def frame_writer(self, frame_writer: FrameWriter) -> None:
         self._frame_writer = frame_writer
+
+    @property
+    def _frame_writer(self) -> FrameWriter | None:
+        return self._present_writer
+
+    @_frame_writer.setter
+    def _frame_writer(self, frame_writer: FrameWriter | None) -> None:
+        self._present_writer = frame_writer
+        if self._outbound is not None:
+            # Short ways lead past any other.
+            self._outbound.is_open = frame_writer is self._own_writer
 
     @property
     def on_inbound_frame(self) -> FrameHandler:

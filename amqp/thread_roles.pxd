@@ -1,4 +1,14 @@
 # C declarations of thread_roles.pyx, for the modules that use it.
+from cpython.pythread cimport PyThread_get_thread_ident
+
+# Whether threads are those of the system: gevent and eventlet have many in one.
+cdef bint are_threads_native() except -1
+
+cdef unsigned long long green_ident() except? 0
+
+
+cdef inline unsigned long long current(bint is_native) except? 0:
+    return PyThread_get_thread_ident() if is_native else green_ident()
 
 
 cdef class ReaderRole:

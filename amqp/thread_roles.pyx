@@ -5,7 +5,6 @@ where there is a GIL; where there is none, a critical section sees to it.
 """
 
 cimport cython
-from cpython.pythread cimport PyThread_get_thread_ident
 
 import threading
 import time
@@ -16,13 +15,12 @@ from types import BuiltinFunctionType
 __all__ = ('CallbackThreads', 'ReaderRole')
 
 
-cdef bint are_threads_native():
-    """Whether threads are those of the system: gevent and eventlet have many in one."""
+cdef bint are_threads_native() except -1:
     return isinstance(threading.get_ident, BuiltinFunctionType)
 
 
-cdef inline unsigned long long current(bint is_native) except? 0:
-    return PyThread_get_thread_ident() if is_native else threading.get_ident()
+cdef unsigned long long green_ident() except? 0:
+    return threading.get_ident()
 
 
 cdef class ReaderRole:

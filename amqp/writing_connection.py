@@ -47,6 +47,10 @@ BACKLOG_LIMIT = 10_000
 ANSWER_PATIENCE = 1.0
 
 
+class _Block:
+    """A block of code within which writes are put off."""
+
+
 class WritingConnection(SingleUseConnection):
     """What a connection sends.
 
@@ -245,7 +249,12 @@ class WritingConnection(SingleUseConnection):
 
     @contextmanager
     def _batching(self, transport: _AbstractTransport) -> Iterator[None]:
-        batch = object()
+        from weakref import ref  # with the first batch; see `amqp.utils`
+
+        block = _Block()
+        # Without an end of its own, for what a signal handler raises may fall
+        # anywhere, it ends with this frame.
+        batch = ref(block, transport._batches.discard)
         try:
             try:
                 transport.begin_batch(batch)

@@ -23,6 +23,7 @@ from amqp import abstract_transport as module
 from amqp import addresses as name_lookup
 from amqp.deadline import Deadline
 from amqp.exceptions import FrameError, RecoverableConnectionError
+from amqp.sending import IOV_MAX
 from amqp.spec import PROTOCOL_HEADER
 from amqp.transport import TCPTransport
 from t.helpers.streams import (
@@ -619,7 +620,7 @@ def test_a_large_one_is_gathered_and_not_copied(stream):
 
 def test_no_more_parts_at_once_than_the_platform_takes(stream):
     body = bytes(40 * 1024)
-    parts = [body] * (module.IOV_MAX + 10)
+    parts = [body] * (IOV_MAX + 10)
     taken = []
 
     def sendmsg(sock, parts):
@@ -628,7 +629,7 @@ def test_no_more_parts_at_once_than_the_platform_takes(stream):
 
     fake(stream, sendmsg=[sendmsg, sendmsg])
     stream.transport.write_all(parts, soon())
-    assert taken == [module.IOV_MAX, 10]
+    assert taken == [IOV_MAX, 10]
     assert stream.transport.bytes_sent == len(body) * len(parts)
 
 

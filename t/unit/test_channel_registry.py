@@ -7,6 +7,8 @@ import pytest
 import amqp
 from amqp.channel_registry import ChannelRegistry
 from amqp.inbox import Inbox
+from amqp.outbox import Outbox
+from amqp.states import StateMachine
 from t.helpers.threads import Background
 
 
@@ -14,6 +16,7 @@ class Channel:
     def __init__(self, registry, channel_id):
         self.channel_id = channel_id
         self._inbox = Inbox(self, channel_id, None)
+        self._outbox = Outbox(channel_id, StateMachine({}, 'open'))
         registry.channels[channel_id] = self
 
 
@@ -83,7 +86,7 @@ def test_a_number_rests_until_it_is_released(registry):
 def test_a_channel_moves(registry):
     channel = Channel(registry, registry.allocate())
     registry.move(channel, registry.allocate())
-    assert channel.channel_id == channel._inbox.channel_id == 2
+    assert channel.channel_id == channel._inbox.channel_id == channel._outbox.channel_id == 2
     assert registry.channels == {2: channel}
     assert registry.is_resting(1)
 

@@ -14,6 +14,7 @@ from pamqp import commands
 import amqp
 from amqp.abstract_transport import _EarlierFrameCutOff
 from amqp.connection import Connection
+from amqp.locks import OwnedLock
 from amqp.single_use_connection import SingleUseConnection
 from amqp.states import ConnectionState
 from t.helpers.threads import Background
@@ -174,7 +175,7 @@ def test_in_a_forked_child(connection, wire):
     assert len(wire.seen(commands.Queue.Declare)) == 1
 
 
-LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+LOCKS = (type(threading.Lock()), type(OwnedLock()), type(threading.RLock()), threading.Condition)
 
 
 def locks_of(thing, seen):

@@ -1,0 +1,88 @@
+"""Where what a channel sends most leaves by a short way: messages and acknowledgements.
+
+Whatever has to be seen to before, or is overridden, makes it go the long way.
+The compiled build has this module in C: ``outbox.pyx``.
+"""
+
+from __future__ import annotations
+
+from .basic_message import Message
+from .confirm_mode import ConfirmMode
+from .exceptions import AMQPError
+from .locks import OwnedLock
+from .method_framing import Outbound
+from .states import ChannelState, StateMachine
+
+TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ('Outbox',)
+
+OPEN = ChannelState.OPEN
+
+
+class Outbox:
+    """The outbox of the channel with that number, whose *state* tells whether it may send."""
+
+    __slots__ = (
+        'active',
+        'channel_id',
+        'confirm_mode',
+        'lock',
+        'outbound',
+        'settles',
+        'state',
+        'unreported',
+    )
+
+    def __init__(self, channel_id: int, state: StateMachine) -> None:
+        self.channel_id = channel_id
+        self.state = state
+        #: Whether the peer lets content flow (channel.flow).
+        self.active = True
+        #: The error by which the broker closed the channel, until someone has got it.
+        self.unreported: AMQPError | None = None
+        #: Whether acknowledgements may go this way, for nobody has put
+        #: something of his own where methods are sent.
+        self.settles = False
+        self.confirm_mode = ConfirmMode()
+        #: The ``_send_lock`` of the channel.
+        self.lock: Any = OwnedLock()
+        #: What writes on the connection; None where there is no short way.
+        self.outbound: Outbound | None = None
+
+    def publish(
+        self, message: Any, exchange: Any, routing_key: Any, mandatory: Any, immediate: Any
+    ) -> bool:
+        """Send basic.publish, unless it is to be confirmed. False: nothing was sent.
+
+        Thread-safe. Raises what `Outbound.publish` does.
+        """
+        outbound = self.outbound
+        if outbound is None or not outbound.may_send() or not isinstance(message, Message):
+            return False
+        flags = (1 if mandatory else 0) | (2 if immediate else 0)
+        with self.lock:
+            return (
+                self.state.state is OPEN
+                and self.unreported is None
+                and self.active
+                and not self.confirm_mode.is_used()
+                and outbound.publish(self.channel_id, message, exchange, routing_key, flags)
+            )
+
+    def settle(self, method_sig: tuple[int, int], delivery_tag: Any, flag: Any) -> bool:
+        """Send basic.ack or basic.reject. False: nothing was sent.
+
+        Thread-safe. Raises what `Outbound.settle` does.
+        """
+        outbound = self.outbound
+        if outbound is None or not outbound.may_send() or not self.settles:
+            return False
+        with self.lock:
+            return (
+                self.state.state is OPEN
+                and self.unreported is None
+                and outbound.settle(self.channel_id, method_sig, delivery_tag, 1 if flag else 0)
+            )

@@ -1,0 +1,71 @@
+"""Where what a channel sends most leaves by a short way: outbox.py in C."""
+
+from .basic_message cimport Message
+
+from .confirm_mode import ConfirmMode
+from .locks import OwnedLock
+from .states import ChannelState
+
+__all__ = ('Outbox',)
+
+cdef object OPEN = ChannelState.OPEN
+
+
+cdef class Outbox:
+    """The outbox of the channel with that number, whose *state* tells whether it may send."""
+
+    def __init__(self, unsigned int channel_id, StateMachine state not None):
+        self.channel_id = channel_id
+        self.state = state
+        self.active = True
+        self.confirm_mode = ConfirmMode()
+        self.lock = OwnedLock()
+
+    cpdef bint publish(
+        self,
+        object message,
+        object exchange,
+        object routing_key,
+        bint mandatory,
+        bint immediate,
+    ) except -1:
+        """Send basic.publish, unless it is to be confirmed. False: nothing was sent.
+
+        Thread-safe. Raises what `Outbound.publish` does.
+        """
+        cdef Outbound outbound = self.outbound
+        cdef OwnedLock lock = self.lock
+        if outbound is None or not outbound.may_send() or not isinstance(message, Message):
+            return False
+        lock.acquire()
+        try:
+            return (
+                self.state.state is OPEN
+                and self.unreported is None
+                and self.active
+                and not self.confirm_mode.is_used()
+                and outbound.publish(
+                    self.channel_id, message, exchange, routing_key, mandatory | immediate << 1
+                )
+            )
+        finally:
+            lock.release()
+
+    cpdef bint settle(self, tuple method_sig, object delivery_tag, bint flag) except -1:
+        """Send basic.ack or basic.reject. False: nothing was sent.
+
+        Thread-safe. Raises what `Outbound.settle` does.
+        """
+        cdef Outbound outbound = self.outbound
+        cdef OwnedLock lock = self.lock
+        if outbound is None or not outbound.may_send() or not self.settles:
+            return False
+        lock.acquire()
+        try:
+            return (
+                self.state.state is OPEN
+                and self.unreported is None
+                and outbound.settle(self.channel_id, method_sig, delivery_tag, flag)
+            )
+        finally:
+            lock.release()

@@ -1,0 +1,3 @@
+# C declarations of sending.pyx, for the modules that use it.
+
+cpdef Py_ssize_t send_parts(object sock, list parts) except? -1
