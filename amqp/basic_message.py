@@ -11,6 +11,7 @@ from .tables import loads
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any, ClassVar
 
 __all__ = ('Message',)
@@ -124,6 +125,23 @@ class Message(GenericContent):
             tag: int = _longlong.unpack_from(args, METHOD_ID_SIZE + 1 + args[METHOD_ID_SIZE])[0]
             return tag
         return (self._delivery_info or {}).get('delivery_tag')
+
+    def process(self, requeue: bool = False) -> AbstractContextManager[Message]:
+        """Settle a received message by how a ``with`` block ends.
+
+        It is acknowledged; or if the block raises, rejected, and so dropped or
+        dead-lettered, or with *requeue* put back. It is put back in any case by
+        what is no `Exception`, such as KeyboardInterrupt. Nothing is sent if
+        the block has settled it itself, or it came without acknowledgements.
+
+        Raises `RecoverableChannelError` or `RecoverableConnectionError` where
+        the channel was lost meanwhile, so that it can't be acknowledged, and
+        the broker delivers it again; not if the block raises: that goes on.
+        """
+        if self.channel is None:
+            raise ValueError('the message was not delivered: there is nothing to acknowledge')
+        processing: AbstractContextManager[Message] = self.channel._process(self, requeue)
+        return processing
 
     def encoded_body(self) -> bytes | memoryview:
         """The body as octets. Raises `EncodeError`."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from . import spec
 from .abstract_channel import MethodSig
-from .consuming_channel import ConsumingChannel
 from .protocol import queue_declare_ok_t
+from .streaming_channel import StreamingChannel
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ('Channel',)
 
 
-class Channel(ConsumingChannel):
+class Channel(StreamingChannel):
     """A channel of *connection*; `Connection.channel` makes and opens one.
 
     :param channel_id: the number to use; by default a free one.
@@ -235,33 +235,6 @@ class Channel(ConsumingChannel):
             wait=None if nowait else spec.Queue.PurgeOk,
         )
         return count
-
-    # -- class basic
-
-    def basic_qos(
-        self, prefetch_size: int, prefetch_count: int, a_global: bool, argsig: str = 'lBb'
-    ) -> None:
-        """Limit what the broker sends ahead of acknowledgements.
-
-        :param prefetch_size: in octets; RabbitMQ knows 0 (no limit) only.
-        :param prefetch_count: in messages; 0 is no limit.
-        :param a_global: RabbitMQ: False, for each consumer started later; True,
-            for all consumers of this channel together.
-        """
-        self.send_method(
-            spec.Basic.Qos, argsig, (prefetch_size, prefetch_count, a_global), wait=spec.Basic.QosOk
-        )
-
-    def basic_recover(self, requeue: bool = False) -> None:
-        """Have all unacknowledged messages of this channel delivered again.
-
-        RabbitMQ knows ``requeue=True`` only, and refuses the other.
-        """
-        self.send_method(spec.Basic.Recover, 'b', (requeue,), wait=spec.Basic.RecoverOk)
-
-    def basic_recover_async(self, requeue: bool = False) -> None:
-        """As `basic_recover`, without waiting for the reply. Superseded by that."""
-        self.send_method(spec.Basic.RecoverAsync, 'b', (requeue,))
 
     # -- class tx
 

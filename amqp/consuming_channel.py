@@ -31,6 +31,9 @@ REJECTED_MESSAGE_WITHOUT_CALLBACK = (
 #: The arguments of basic.ack and basic.reject.
 SETTLE_FORMAT = 'Lb'
 
+#: Those of basic.consume.
+CONSUME_FORMAT = 'BssbbbbF'
+
 ACK, REJECT = spec.Basic.Ack, spec.Basic.Reject
 
 
@@ -78,6 +81,11 @@ class ConsumingChannel(ConfirmingChannel):
         self._inbox.auto_decode = auto_decode
 
     @property
+    def consumer_tags(self) -> list[str]:
+        """The tags of the consumers that there are."""
+        return list(self.callbacks)
+
+    @property
     def callbacks(self) -> dict[str, ConsumerCallback | None]:
         """Callbacks by consumer tag; None for a consumer that has none."""
         return self._inbox.callbacks
@@ -111,7 +119,7 @@ class ConsumingChannel(ConfirmingChannel):
         callback: ConsumerCallback | None = None,
         arguments: Table | None = None,
         on_cancel: CancelCallback | None = None,
-        argsig: str = 'BssbbbbF',
+        argsig: str = CONSUME_FORMAT,
     ) -> str:
         """Start a consumer and return its tag.
 
@@ -176,6 +184,7 @@ class ConsumingChannel(ConfirmingChannel):
             consumer_tag = bytes_to_str(consumer_tag)
             self.callbacks.pop(consumer_tag, None)
             self.cancel_callbacks.pop(consumer_tag, None)
+            self._end_stream(consumer_tag)
             if consumer_tag in self.no_ack_consumers:
                 self._left_behind.add(consumer_tag)
         return tag
@@ -184,10 +193,11 @@ class ConsumingChannel(ConfirmingChannel):
         """The broker has ended a consumer: its queue is gone, or has moved."""
         if not nowait:
             self._answer(spec.Basic.CancelOk, 's', (consumer_tag,))
+        ends_a_loop = self._end_stream(consumer_tag)
         on_cancel = self._remove_consumer(consumer_tag)
         if on_cancel is not None:
             self._connection_events.add(self, on_cancel, consumer_tag)
-        else:
+        elif not ends_a_loop:
             self._connection_events.add_report(self, self._report_cancel, consumer_tag)
 
     def _report_cancel(self, consumer_tag: str) -> None:
@@ -200,7 +210,16 @@ class ConsumingChannel(ConfirmingChannel):
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
         self._left_behind.discard(consumer_tag)
+        self._end_stream(consumer_tag)
         return self.cancel_callbacks.pop(consumer_tag, None)
+
+    def _end_stream(self, consumer_tag: str) -> bool:
+        """A consumer has ended: so does the loop over its messages, if there is one."""
+        streams = self._inbox.streams
+        feed = None if streams is None else streams.pop(consumer_tag, None)
+        if feed is not None:
+            feed.end()
+        return feed is not None
 
     def _on_basic_deliver(
         self,
@@ -222,8 +241,11 @@ class ConsumingChannel(ConfirmingChannel):
         if self.auto_decode:
             msg.decode_body()
         callback = self.callbacks.get(consumer_tag)
+        feed = None if self._inbox.streams is None else self._inbox.streams.get(consumer_tag)
         if callback is not None:
             self._connection_events.add(self, callback, msg)
+        elif feed is not None:
+            feed.put(msg)
         elif consumer_tag not in self.no_ack_consumers:
             get_logger('amqp').warning(
                 REJECTED_MESSAGE_WITHOUT_CALLBACK, delivery_tag, consumer_tag, exchange, routing_key
@@ -268,6 +290,35 @@ class ConsumingChannel(ConfirmingChannel):
 
     # -- acknowledgements
 
+    def basic_qos(
+        self, prefetch_size: int, prefetch_count: int, a_global: bool, argsig: str = 'lBb'
+    ) -> None:
+        """Limit what the broker sends ahead of acknowledgements.
+
+        :param prefetch_size: in octets; RabbitMQ knows 0 (no limit) only.
+        :param prefetch_count: in messages; 0 is no limit.
+        :param a_global: RabbitMQ: False, for each consumer started later; True,
+            for all consumers of this channel together.
+        """
+        self.send_method(
+            spec.Basic.Qos, argsig, (prefetch_size, prefetch_count, a_global), wait=spec.Basic.QosOk
+        )
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        """Have all unacknowledged messages of this channel delivered again.
+
+        RabbitMQ knows ``requeue=True`` only, and refuses the other.
+        """
+        self.send_method(spec.Basic.Recover, 'b', (requeue,), wait=spec.Basic.RecoverOk)
+
+    def basic_recover_async(self, requeue: bool = False) -> None:
+        """As `basic_recover`, without waiting for the reply. Superseded by that."""
+        self.send_method(spec.Basic.RecoverAsync, 'b', (requeue,))
+        self._forget_deliveries()
+
+    def _forget_deliveries(self) -> None:
+        """The broker has taken all that is unsettled back, and delivers it again."""
+
     def basic_ack(
         self, delivery_tag: int, multiple: bool = False, argsig: str = SETTLE_FORMAT
     ) -> None:
@@ -277,7 +328,7 @@ class ConsumingChannel(ConfirmingChannel):
                 return
         except _WriteFailed as exc:
             raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
-        self.send_method(ACK, argsig, (delivery_tag, multiple))
+        self._settle_by_method(ACK, argsig, (delivery_tag, multiple), multiple)
 
     def basic_nack(
         self,
@@ -290,7 +341,8 @@ class ConsumingChannel(ConfirmingChannel):
 
         :param requeue: put it back; else it is dropped or dead-lettered.
         """
-        self.send_method(spec.Basic.Nack, argsig, (delivery_tag, multiple, requeue))
+        args = (delivery_tag, multiple, requeue)
+        self._settle_by_method(spec.Basic.Nack, argsig, args, multiple)
 
     def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = SETTLE_FORMAT) -> None:
         """Refuse a message; without *requeue* it is dropped or dead-lettered. Thread-safe."""
@@ -299,4 +351,10 @@ class ConsumingChannel(ConfirmingChannel):
                 return
         except _WriteFailed as exc:
             raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
-        self.send_method(REJECT, argsig, (delivery_tag, requeue))
+        self._settle_by_method(REJECT, argsig, (delivery_tag, requeue), False)
+
+    def _settle_by_method(
+        self, sig: MethodSig, argsig: str, args: tuple[Any, ...], multiple: bool
+    ) -> None:
+        """Ack, nack or reject; with *multiple*, all up to the tag that *args* begin with."""
+        self.send_method(sig, argsig, args)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import inf
 
-__all__ = ('Deadline',)
+__all__ = ('Deadline', 'checked_seconds')
 
 
 class Deadline:
@@ -48,3 +48,12 @@ class Deadline:
 
     def __repr__(self) -> str:
         return f'<Deadline at {self.at}>'
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """The argument *name*, or 0 if that is negative; a clear error for what is no number."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f'argument {name!r}: {seconds!r} is no number of seconds')
+    if seconds != seconds:
+        raise ValueError(f'argument {name!r}: {seconds!r} is no number of seconds')
+    return max(seconds, 0)

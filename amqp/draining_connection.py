@@ -12,7 +12,7 @@ from collections.abc import Callable
 from math import inf
 from types import BuiltinFunctionType
 
-from .deadline import Deadline
+from .deadline import Deadline, checked_seconds
 from .timers import Timer, TimerQueue
 from .waker import Woken
 from .writing_connection import WritingConnection
@@ -206,7 +206,7 @@ class DrainingConnection(WritingConnection):
 
         Raises what `drain_events` does, but for the ``socket.timeout``.
         """
-        self._drain_until(_never, Deadline(_checked_seconds('seconds', seconds), time.monotonic()))
+        self._drain_until(_never, Deadline(checked_seconds('seconds', seconds), time.monotonic()))
 
     # -- chores
 
@@ -248,15 +248,15 @@ class DrainingConnection(WritingConnection):
     def call_later(self, delay: float, fn: Callable[[], Any]) -> Timer:
         """Have *fn* called once, in *delay* seconds, by a thread that drains the connection.
 
-        That is within `drain_events`, `sleep`, ``Channel.consume`` or
-        ``Channel.start_consuming``: one timer is one event, and what it raises
+        That is within `drain_events`, `sleep`, `Channel.consume` or
+        `Channel.start_consuming`: one timer is one event, and what it raises
         comes out of them. What is due first is called first; of two that are
         due at the same time, the one that was asked for first.
 
         Raises `RecoverableConnectionError` on a connection that isn't open.
         What is pending when it ends is dropped. Thread-safe.
         """
-        return self._schedule(_checked_seconds('delay', delay), fn)
+        return self._schedule(checked_seconds('delay', delay), fn)
 
     def call_soon_threadsafe(self, fn: Callable[[], Any]) -> Timer:
         """Have *fn* called as soon as may be by a thread that drains the connection.
@@ -313,12 +313,3 @@ class DrainingConnection(WritingConnection):
 
 def _call(fn: Callable[[], Any]) -> Any:
     return fn()
-
-
-def _checked_seconds(name: str, seconds: float) -> float:
-    """These, or 0 if they are negative; a clear error for what is no number."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f'argument {name!r}: {seconds!r} is no number of seconds')
-    if seconds != seconds:
-        raise ValueError(f'argument {name!r}: {seconds!r} is no number of seconds')
-    return max(seconds, 0)

@@ -151,6 +151,10 @@ class EventQueue:
         else:
             callback(*args)
 
+    def postpone(self, channel: Any, callback: Callable[..., Any]) -> None:
+        """Have a callback run later, by whoever drains. Takes no lock."""
+        self._callbacks.append((channel, channel.incarnation, callback, ()))
+
     def clear(self) -> None:
         """Forget everything."""
         self._callbacks.clear()

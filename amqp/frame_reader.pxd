@@ -63,6 +63,10 @@ cdef class FrameReader:
 
     @cython.locals(inbox=Inbox, ids=cython.uint, simple=tuple, args=tuple)
     cdef bint _take_method(self, ReadBuffer buffer) except -1
+
+    @cython.locals(inbox=Inbox)
+    cdef bint _feed(self, ReadBuffer buffer, Message message) except -1
+    cdef _put_aside(self, ReadBuffer buffer, Inbound inbound, Message message)
     cdef object _pass_on(self, ReadBuffer buffer, Inbound inbound, Message message)
 
     @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound, completed=bint)

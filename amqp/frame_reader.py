@@ -49,7 +49,9 @@ LAST_WORDS_PATIENCE = 0.5
 LISTENERS = {Basic.Ack: '_on_basic_ack', Basic.Nack: '_on_basic_nack'}
 
 #: Replies that mean more than an answer to who awaits them.
-MOMENTOUS = frozenset((Channel.OpenOk, Channel.CloseOk, Basic.CancelOk, Basic.GetOk))
+MOMENTOUS = frozenset(
+    (Channel.OpenOk, Channel.CloseOk, Basic.CancelOk, Basic.GetOk, Basic.RecoverOk)
+)
 
 
 def _simple_methods() -> dict[int, tuple[tuple[int, int], str]]:
@@ -224,7 +226,7 @@ class FrameReader:
                 return False
             callback = self._find_callback(buffer, message)
             if message is not None and callback is None:
-                self._pass_on(buffer, inbound, message)
+                self._put_aside(buffer, inbound, message)
             if buffer.start == buffer.end:
                 self._transport.give_back()
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
@@ -349,6 +351,33 @@ class FrameReader:
             finally:
                 self._events.end_collecting(outer)
         inbox.replies.succeed(method_sig, args)
+        self._frames_taken = buffer.frames_read
+        return True
+
+    def _put_aside(self, buffer: ReadBuffer, inbound: Inbound, message: Message | None) -> None:
+        """Keep a delivery for those who iterate over its consumer's, or pass it on.
+
+        If it is kept, so are those behind it: nothing is to be run in between.
+        """
+        while message is not None and self._feed(buffer, message):
+            message = take_message(buffer, self._max_message_size)
+            if message is not None and self._find_callback(buffer, message) is not None:
+                break
+        if message is not None:
+            self._pass_on(buffer, inbound, message)
+
+    def _feed(self, buffer: ReadBuffer, message: Message) -> bool:
+        """Keep a delivery for those who iterate; whether somebody does."""
+        inbox = self._inbox_of(buffer.channel_id) if message._is_delivered else None
+        if inbox is None or inbox.streams is None:
+            return False
+        feed, channel = inbox.streams.get(buffer.consumer_tag), inbox.channel
+        if feed is None or channel is None:
+            return False
+        message.channel = channel
+        message._is_text = inbox.auto_decode
+        # Within the reader's role, so that the next one can't come before it.
+        feed.put(message)
         self._frames_taken = buffer.frames_read
         return True
 

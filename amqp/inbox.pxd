@@ -10,4 +10,5 @@ cdef class Inbox:
     cdef public bint direct
     cdef public bint auto_decode
     cdef public dict callbacks
+    cdef public dict streams
     cdef public PendingReplies replies

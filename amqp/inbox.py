@@ -15,7 +15,16 @@ __all__ = ('Inbox',)
 class Inbox:
     """The inbox of *channel*, whose *state* tells whether what comes is to be passed on."""
 
-    __slots__ = ('auto_decode', 'callbacks', 'channel', 'channel_id', 'direct', 'replies', 'state')
+    __slots__ = (
+        'auto_decode',
+        'callbacks',
+        'channel',
+        'channel_id',
+        'direct',
+        'replies',
+        'state',
+        'streams',
+    )
 
     def __init__(self, channel: Any, channel_id: int, state: StateMachine) -> None:
         self.channel = channel
@@ -30,3 +39,5 @@ class Inbox:
         self.callbacks: dict[Any, Any] = {}
         #: The replies that the channel awaits.
         self.replies = PendingReplies()
+        #: What takes the messages that are iterated over, by consumer tag; a ``Feed`` each.
+        self.streams: dict[Any, Any] | None = None

@@ -24,3 +24,6 @@ cdef class Outbox:
         bint immediate,
     ) except -1
     cpdef bint settle(self, tuple method_sig, object delivery_tag, bint flag) except -1
+    cpdef bint send_settlement(
+        self, tuple method_sig, object delivery_tag, bint flag
+    ) except -1

@@ -77,8 +77,12 @@ class Outbox:
 
         Thread-safe. Raises what `Outbound.settle` does.
         """
+        return self.settles and self.send_settlement(method_sig, delivery_tag, flag)
+
+    def send_settlement(self, method_sig: tuple[int, int], delivery_tag: Any, flag: Any) -> bool:
+        """As `settle`, for who has seen to it that this way may be gone."""
         outbound = self.outbound
-        if outbound is None or not outbound.may_send() or not self.settles:
+        if outbound is None or not outbound.may_send():
             return False
         with self.lock:
             return (

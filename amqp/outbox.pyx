@@ -56,9 +56,15 @@ cdef class Outbox:
 
         Thread-safe. Raises what `Outbound.settle` does.
         """
+        return self.settles and self.send_settlement(method_sig, delivery_tag, flag)
+
+    cpdef bint send_settlement(
+        self, tuple method_sig, object delivery_tag, bint flag
+    ) except -1:
+        """As `settle`, for who has seen to it that this way may be gone."""
         cdef Outbound outbound = self.outbound
         cdef OwnedLock lock = self.lock
-        if outbound is None or not outbound.may_send() or not self.settles:
+        if outbound is None or not outbound.may_send():
             return False
         lock.acquire()
         try:

@@ -65,6 +65,7 @@ PARTS_OF = {
     'PublishingChannel': 'amqp.channel.Channel',
     'ConfirmingChannel': 'amqp.channel.Channel',
     'ConsumingChannel': 'amqp.channel.Channel',
+    'StreamingChannel': 'amqp.channel.Channel',
     'DrainingConnection': 'amqp.connection.Connection',
 }
 

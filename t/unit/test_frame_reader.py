@@ -13,7 +13,7 @@ from pamqp import commands, heartbeat
 import amqp
 from amqp import frame_reader as module
 from amqp.deadline import Deadline
-from amqp.frame_reader import FrameReader
+from amqp.frame_reader import LISTENERS, SIMPLE_METHODS, FrameReader
 from t.helpers.peer import content, delivery, marshal
 from t.helpers.storms import Storm
 from t.helpers.streams import soon
@@ -853,3 +853,11 @@ def test_exceptions_in_a_storm_leave_it_whole_or_broken(peer, connect, seed):
     wire.deliver(1, delivery_tag=count)
     while got[-1] < count:
         connection.drain_events(timeout=SOON)
+
+
+def test_no_method_that_a_channel_listens_for_goes_past_it():
+    """But for those whose listener the short way calls itself."""
+    listened = amqp.Channel._LISTENERS.items() - LISTENERS.items()
+    assert {class_id << 16 | method_id for (class_id, method_id), _ in listened} & set(
+        SIMPLE_METHODS
+    ) == set()

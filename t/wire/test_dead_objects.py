@@ -34,6 +34,9 @@ ARGUMENTS = {
     'close': (),
     'collect': (),
     'confirm_select': (),
+    'consume': ('q',),
+    'start_consuming': (),
+    'stop_consuming': (),
     'drain_events': (0,),
     'exchange_bind': ('d', 's'),
     'exchange_declare': ('e', 'direct'),
@@ -71,7 +74,7 @@ INTERNAL = {'dispatch_method', 'on_inbound_method', 'on_inbound_frame', 'Transpo
 ASIDE = INTERNAL | {'connect', 'from_url', 'renew_secret'}
 #: No error after the connection is gone: they tidy up, or tell how it is.
 HARMLESS = {'close', 'collect', 'abort', 'is_alive', 'then', 'basic_cancel'}
-HARMLESS.add('stop_heartbeat_thread')
+HARMLESS |= {'stop_heartbeat_thread', 'stop_consuming'}
 
 
 def public(cls):
