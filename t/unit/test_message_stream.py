@@ -170,7 +170,6 @@ def test_a_loop_that_is_left_gives_back_what_is_not_settled(channel, wire):
         if message.delivery_tag == 3:
             break
         channel.basic_ack(message.delivery_tag)
-    assert wire.received[-1][1].name == 'Basic.Ack'
     del stream, message
     # The one in hand, too: nobody has settled it.
     assert sorted(rejected(wire, 3)) == [3, 4, 5]
