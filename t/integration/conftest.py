@@ -14,7 +14,11 @@ from t.helpers.broker import Broker
 from t.helpers.green import patched_by
 
 #: Their work is done in other processes, which nobody has patched.
-collect_ignore = ['test_broker.py', 'test_celery.py', 'test_docs.py'] if patched_by() else []
+collect_ignore = (
+    ['test_broker.py', 'test_celery.py', 'test_docs.py', 'test_docs_from_pika.py']
+    if patched_by()
+    else []
+)
 
 
 @pytest.fixture(scope='session')
