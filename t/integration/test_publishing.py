@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -87,3 +88,79 @@ def test_a_memory_alarm(private_broker: Broker, connect: Connect) -> None:
     assert caught.value.reason == 'low on memory'
     private_broker.memory_alarm(False)
     channel.basic_publish_confirm(amqp.Message('3'), 'amq.fanout')
+
+
+# -- without waiting
+
+
+def test_promises_are_settled_by_their_own_confirms(
+    channel: amqp.Channel, queue: str, full: str
+) -> None:
+    """What the queues have in the end tells whose confirm was which."""
+    taken: list[amqp.Message] = []
+    failed: list[Any] = []
+    lost: list[amqp.Message] = []
+    channel.confirm_select(window=200)
+    for number in range(COUNT):
+        message = amqp.Message(f'{number}')
+        key = {3: full, 7: 'nowhere'}.get(number % 10, queue)
+        if key == 'nowhere':
+            lost.append(message)
+        channel.publish_async(message, routing_key=key, mandatory=True).then(
+            taken.append, failed.append
+        )
+    channel.wait_for_confirms(PATIENCE)
+    unroutable = [error.message for error in failed if isinstance(error, amqp.NoRoute)]
+    assert unroutable == lost  # in their order
+    refused = {error.message.body for error in failed if isinstance(error, amqp.MessageNacked)}
+    assert len(taken) + len(unroutable) + len(refused) == COUNT
+    kept = {*contents(channel, queue), *contents(channel, full)}
+    assert {message.body for message in taken} == kept
+    assert refused
+    assert not refused & kept
+
+
+def contents(channel: amqp.Channel, queue: str) -> Iterator[str]:
+    """The bodies in a queue, which is empty then."""
+    while (message := channel.basic_get(queue, no_ack=True)) is not None:
+        yield message.body
+
+
+def test_promises_of_many_threads(connect: Connect, queue: str) -> None:
+    connection = connect()
+    channel = connection.channel()
+    channel.confirm_select(window=50)
+    taken: list[str] = []
+
+    def publish(thread: int) -> None:
+        for number in range(COUNT // 4):
+            message = amqp.Message(f'{thread}-{number}')
+            channel.publish_async(message, routing_key=queue).then(
+                lambda message: taken.append(message.body)
+            )
+
+    publishers = [Background(publish, thread) for thread in range(4)]
+    drain_until(connection, lambda: len(taken) == COUNT)
+    for publisher in publishers:
+        publisher.result()
+    assert len(set(taken)) == COUNT
+    assert ready(channel, queue) == COUNT
+
+
+def test_promises_when_the_broker_dies(private_broker: Broker, connect: Connect) -> None:
+    connection = connect(f'{private_broker.host}:{private_broker.port}')
+    channel = connection.channel()
+    failed: list[BaseException] = []
+    taken: list[amqp.Message] = []
+    for _ in range(10):
+        channel.publish_async(amqp.Message('x'), 'amq.fanout').then(taken.append, failed.append)
+    channel.wait_for_confirms(PATIENCE)
+    assert len(taken) == 10
+    private_broker.suspend()
+    for _ in range(10):
+        channel.publish_async(amqp.Message('x'), 'amq.fanout').then(taken.append, failed.append)
+    private_broker.kill()
+    with pytest.raises(amqp.RecoverableConnectionError):
+        drain_until(connection, lambda: False)
+    assert len(failed) == 10
+    assert all(isinstance(each, amqp.RecoverableConnectionError) for each in failed)
