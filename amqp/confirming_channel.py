@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from .basic_message import Message
 from .confirms import Confirmation
 from .deadline import Deadline
-from .exceptions import ConfirmsFailed, RecoverableChannelError, without_traceback
-from .publishing_channel import PublishingChannel, delivery_error
+from .delivery_errors import confirms_failed
+from .exceptions import RecoverableChannelError, without_traceback
+from .publish_batches import HeldPublishBatch, PublishBatch
+from .publishing_channel import PublishingChannel
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from .confirm_promise import ConfirmPromise
 
 __all__ = ('ConfirmingChannel',)
-
-#: Failures that an error's text names.
-NAMED_LIMIT = 10
 
 
 class ConfirmingChannel(PublishingChannel):
@@ -57,6 +57,44 @@ class ConfirmingChannel(PublishingChannel):
             confirmation, exchange, routing_key, mandatory, immediate, timeout, confirm_timeout
         )
         return promise
+
+    def batch(self, timeout: float | None = None) -> AbstractContextManager[PublishBatch]:
+        """Within the block, have messages go out together, and be confirmed together at its end.
+
+        :param timeout: seconds for the confirms at the end, by default
+            ``rpc_timeout``; ``socket.timeout`` after them.
+
+        Publish by `PublishBatch.publish`. Writes are put off as by
+        `Connection.batch`. At the end `ConfirmsFailed` tells which messages
+        were not taken, or the error is raised by which the channel was lost.
+        Where the block raises, what was published is sent and not waited for;
+        `wait_for_confirms` does that. Puts the channel into confirm mode if it
+        isn't.
+        """
+        return self._batching(self._usable_connection().batch(), timeout)
+
+    @contextmanager
+    def _batching(
+        self, writes: AbstractContextManager[None], timeout: float | None
+    ) -> Iterator[PublishBatch]:
+        batch = PublishBatch(self)
+        try:
+            with writes:
+                yield batch
+        except BaseException:
+            batch._give_up()
+            raise
+        batch._confirm(timeout)
+
+    def create_publish_batch(self, max_size: int = 1000) -> HeldPublishBatch:
+        """What Kombu's ``Producer.batch()`` asks for: messages that are held back until flushed.
+
+        :param max_size: how many at most; with the last of them all are sent.
+
+        See `HeldPublishBatch`.
+        """
+        self._usable_connection()
+        return HeldPublishBatch(self, max_size)
 
     def wait_for_confirms(self, timeout: float | None = None) -> None:
         """Wait until the broker has confirmed all that was published on this channel so far.
@@ -113,23 +151,3 @@ class ConfirmingChannel(PublishingChannel):
             raise TimeoutError(
                 f'{outstanding} of the messages are not confirmed within {timeout} s'
             ) from exc
-
-
-def confirms_failed(failed: Sequence[Confirmation], unlisted: int = 0) -> ConfirmsFailed:
-    """The error that tells of these.
-
-    :param unlisted: how many more have failed.
-    """
-    failed = sorted(failed, key=lambda each: each.delivery_tag)
-    failures = [delivery_error(each) for each in failed]
-    named = [
-        f'{each.delivery_tag} ({type(failure).__name__})'
-        for each, failure in zip(failed[:NAMED_LIMIT], failures, strict=False)
-    ]
-    count = len(failed) + unlisted
-    if count > NAMED_LIMIT:
-        named.append('...')
-    return ConfirmsFailed(
-        f'{count} messages were not taken, by delivery tag: {", ".join(named)}',
-        failures=[failure for failure in failures if failure is not None],
-    )

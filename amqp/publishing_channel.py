@@ -12,16 +12,8 @@ from .basic_message import Message
 from .confirm_mode import ConfirmMode
 from .confirms import Confirmation
 from .deadline import Deadline
-from .exceptions import (
-    AMQPError,
-    ChannelError,
-    EncodeError,
-    MessageNacked,
-    NoRoute,
-    UnexpectedFrame,
-    error_for_code,
-    without_traceback,
-)
+from .delivery_errors import delivery_error, returned_error, settle_promise
+from .exceptions import EncodeError, UnexpectedFrame
 from .protocol import basic_return_t
 from .reopenable_channel import ReopenableChannel
 from .states import ChannelState
@@ -83,7 +75,7 @@ class PublishingChannel(ReopenableChannel):
             return woken
         for each in in_doubt:
             if each.promise is not None:
-                self._connection_events.add_behind_loss(_settle_promise, each)
+                self._connection_events.add_behind_loss(settle_promise, each)
         return woken or confirm_mode.is_waited_for() or any(each.told() for each in in_doubt)
 
     def collect(self) -> None:
@@ -410,7 +402,7 @@ class PublishingChannel(ReopenableChannel):
             raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
         for each in settled:
             if each.promise is not None:
-                self._connection_events.add_lasting(_settle_promise, each)
+                self._connection_events.add_lasting(settle_promise, each)
             elif each.returned is not None and not each.awaited and not self.events['basic_return']:
                 self._connection_events.add_report(self, self._report_failure, each)
         for handler in list(self.events[event]):
@@ -420,54 +412,3 @@ class PublishingChannel(ReopenableChannel):
 def _no_message(msg: object) -> EncodeError:
     """The error of whoever publishes something else."""
     return EncodeError(f"argument 'msg': {type(msg).__name__} is not a Message")
-
-
-def delivery_error(
-    confirmation: Confirmation, message: Message | None = None
-) -> BaseException | None:
-    """What to raise for what became of a message; None if all is well.
-
-    :param message: the one that was published, if the confirmation doesn't know it.
-    """
-    if message is None:
-        message = confirmation.message
-    if confirmation.error is not None:
-        return without_traceback(confirmation.error)  # others who wait have the same
-    if confirmation.returned is not None:
-        error = returned_error(confirmation.returned, message)
-        if isinstance(error, NoRoute):
-            error.delivery_tag = confirmation.delivery_tag
-        return error
-    if confirmation.acknowledged:
-        return None
-    return MessageNacked(
-        'the broker refused the message',
-        spec.Basic.Nack,
-        message=message,
-        delivery_tag=confirmation.delivery_tag,
-    )
-
-
-def _settle_promise(confirmation: Confirmation) -> None:
-    """Tell the promise what became of its message."""
-    error = delivery_error(confirmation)
-    if error is None:
-        confirmation.promise.fulfil(confirmation.message)
-    else:
-        confirmation.promise.fail(error)
-
-
-def returned_error(returned: basic_return_t, message: Message | None = None) -> AMQPError:
-    """The error that a returned message stands for.
-
-    :param message: the one that was published, if it is known; by default the
-        returned copy of it.
-    """
-    error = error_for_code(
-        returned.reply_code, returned.reply_text, spec.Basic.Return, ChannelError
-    )
-    if isinstance(error, NoRoute):
-        error.message = returned.message if message is None else message
-        error.exchange = returned.exchange
-        error.routing_key = returned.routing_key
-    return error

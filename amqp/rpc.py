@@ -19,13 +19,13 @@ from .basic_message import Message
 from .channel import Channel
 from .confirms import Confirmation
 from .deadline import Deadline
+from .delivery_errors import returned_error
 from .exceptions import (
     RecoverableChannelError,
     RPCTimeout,
     without_traceback,
 )
 from .protocol import basic_return_t
-from .publishing_channel import returned_error
 from .reopenable_channel import _NotOpen
 
 __all__ = ('Call', 'Client', 'reply', 'serve')

@@ -33,6 +33,7 @@ ARGUMENTS = {
     'blocking_read': (0,),
     'close': (),
     'collect': (),
+    'create_publish_batch': (),
     'confirm_select': (),
     'consume': ('q',),
     'start_consuming': (),
