@@ -300,6 +300,46 @@ class Connection(DrainingConnection):
         return self.server_properties.get('capabilities') or {}
 
     @property
+    def basic_nack_supported(self) -> bool:
+        """Whether the broker offers ``basic.nack``."""
+        return bool(self.server_capabilities.get('basic.nack'))
+
+    @property
+    def consumer_cancel_notify_supported(self) -> bool:
+        """Whether the broker offers ``consumer_cancel_notify``."""
+        return bool(self.server_capabilities.get('consumer_cancel_notify'))
+
+    @property
+    def exchange_exchange_bindings_supported(self) -> bool:
+        """Whether the broker offers ``exchange_exchange_bindings``."""
+        return bool(self.server_capabilities.get('exchange_exchange_bindings'))
+
+    @property
+    def publisher_confirms_supported(self) -> bool:
+        """Whether the broker offers ``publisher_confirms``."""
+        return bool(self.server_capabilities.get('publisher_confirms'))
+
+    @property
+    def connection_blocked_supported(self) -> bool:
+        """Whether the broker offers ``connection.blocked``."""
+        return bool(self.server_capabilities.get('connection.blocked'))
+
+    @property
+    def per_consumer_qos_supported(self) -> bool:
+        """Whether the broker offers ``per_consumer_qos``."""
+        return bool(self.server_capabilities.get('per_consumer_qos'))
+
+    @property
+    def direct_reply_to_supported(self) -> bool:
+        """Whether the broker offers ``direct_reply_to``."""
+        return bool(self.server_capabilities.get('direct_reply_to'))
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes no messages at the moment."""
+        return self._blocked_reason is not None
+
+    @property
     def bytes_sent(self) -> int:
         """Octets sent."""
         return self._transport.bytes_sent if self._transport is not None else 0

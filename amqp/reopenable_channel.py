@@ -120,6 +120,11 @@ class ReopenableChannel(AbstractChannel):
         return self._state.state is ChannelState.OPEN
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed by either side, or lost; a use may open it again."""
+        return self._state.state in (ChannelState.REOPENABLE, ChannelState.CLOSED)
+
+    @property
     def is_closing(self) -> bool:
         """Whether a close of ours awaits its close-ok."""
         return self._state.state is ChannelState.CLOSING

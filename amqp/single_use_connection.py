@@ -69,6 +69,16 @@ class SingleUseConnection(AbstractChannel):
         """Whether the stream is up, as far as we have noticed."""
         return self._transport is not None and self._transport.connected
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been opened, and has not been closed or found lost."""
+        return self._state.state is ConnectionState.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed, by whichever side, or found lost."""
+        return self._state.state is ConnectionState.CLOSED
+
     def is_alive(self) -> bool:
         """Whether the connection is open and its stream is up as far as the kernel knows.
 

@@ -754,3 +754,25 @@ def test_a_broken_frame_ends_it_for_all(peer, connect):
     assert not connection.connected
     with pytest.raises(LOST, match='ends in octet 0x00'):
         connection.drain_events()
+
+
+def test_whether_it_is_open_closed_or_blocked(connection, wire):
+    assert (connection.is_open, connection.is_closed, connection.is_blocked) == (True, False, False)
+    channel = connection.channel()
+    assert not channel.is_closed
+    wire.send(0, commands.Connection.Blocked('low on memory'))
+    connection.drain_events(timeout=5)
+    assert connection.is_blocked
+    channel.close()
+    assert channel.is_closed
+    connection.collect()
+    assert (connection.is_open, connection.is_closed) == (False, True)
+
+
+@pytest.mark.parametrize('offered', [True, False])
+def test_what_the_broker_offers(peer, connect, offered):
+    names = [name for name in dir(amqp.Connection) if name.endswith('_supported')]
+    assert len(names) == 7
+    peer.serve(handshake={} if offered else {'capabilities': {}})
+    connection = connect()
+    assert {name: getattr(connection, name) for name in names} == dict.fromkeys(names, offered)
