@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 
 import pytest
@@ -113,6 +114,41 @@ def test_each_is_settled_by_its_own_confirm(publisher):
         [published[4][0]],
     ]
     assert [each.message for each in published[2][2].failed] == [published[2][0]]
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_no_confirm_is_taken_for_that_of_another_message(publisher, seed):
+    """Answers late, multiple, out of order, twice, mixed with nacks and returns."""
+    connection, channel, wire = publisher
+    choose = random.Random(seed)
+    count = 60
+    published = [publish(channel, b'%d' % tag, mandatory=True) for tag in range(1, count + 1)]
+    wire.messages(count)
+    expected = {}
+    waiting = list(range(1, count + 1))
+    while waiting:
+        for tag in choose.sample(waiting, min(len(waiting), 3)):
+            if choose.random() < 0.3 and tag not in expected:
+                back = commands.Basic.Return(312, 'NO_ROUTE', '', 'q')
+                wire.send_content(1, back, b'%d' % tag)
+                expected[tag] = amqp.NoRoute
+        named, multiple = choose.choice(waiting), choose.random() < 0.3
+        covered = [tag for tag in waiting if tag == named or (multiple and tag < named)]
+        refused = choose.random() < 0.4
+        answer = (NACK if refused else ACK)(named, multiple)
+        wire.send(1, answer, ACK(named))  # the second one is about nothing any more
+        for tag in covered:
+            expected.setdefault(tag, amqp.MessageNacked if refused else None)
+            waiting.remove(tag)
+    drain_until(connection, lambda: all(told for *_, told in published))
+    for tag, (message, _, told) in enumerate(published, 1):
+        assert len(told) == 1
+        if expected[tag] is None:
+            assert told.taken == [message]
+        else:
+            (error,) = told.failed
+            assert (type(error), error.message) == (expected[tag], message)
+            assert error.delivery_tag == tag
 
 
 def test_a_callback_that_comes_late_is_called_at_once(publisher):
