@@ -169,7 +169,11 @@ class FrameReader:
         """
         while not ready():
             if not self._events.may_run_here() or not self._events.run_next():
-                self.advance(ready, deadline)
+                try:
+                    self.advance(ready, deadline)
+                except TimeoutError:
+                    if not ready():  # by another thread, at the last moment
+                        raise
         self.leave_nothing_unseen()
 
     def advance(self, ready: Callable[[], bool], deadline: Deadline) -> bool:

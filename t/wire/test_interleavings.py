@@ -1,0 +1,380 @@
+"""Races that the code speaks of, each in the one order of steps that would go wrong.
+
+One thread is stopped in the midst of a call; another does what the comment is afraid of; the first
+goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from pamqp import commands
+
+import amqp
+from amqp import Message
+from amqp.deadline import Deadline
+from amqp.heartbeat_thread import HeartbeatThread
+from amqp.method_framing import frame_writer
+from t.helpers.streams import fake
+from t.helpers.threads import until
+
+from .support import LOST, SOON, Background, drain_until, readable
+
+NOW = Deadline(0, 0.0)
+
+
+class Stop:
+    """A point at which the first thread that comes stops until it is told to go on."""
+
+    def __init__(self):
+        self._reached, self._go_on = threading.Event(), threading.Event()
+
+    def __call__(self):
+        if not self._reached.is_set():
+            self._reached.set()
+            assert self._go_on.wait(SOON)
+
+    def wait(self):
+        """Return when that thread has come."""
+        assert self._reached.wait(SOON)
+
+    def go_on(self):
+        self._go_on.set()
+
+    def before(self, function):
+        """That function, with the stop ahead of it."""
+
+        def stopped(*args, **kwargs):
+            self()
+            return function(*args, **kwargs)
+
+        return stopped
+
+    def behind(self, function):
+        """That function, with the stop behind it."""
+
+        def stopped(*args, **kwargs):
+            result = function(*args, **kwargs)
+            self()
+            return result
+
+        return stopped
+
+
+@pytest.fixture
+def stop():
+    made = Stop()
+    yield made
+    made.go_on()
+
+
+class WatchedLock:
+    """A re-entrant lock that tells when a thread has to wait for it."""
+
+    def __init__(self, lock):
+        self._lock = lock
+        self.is_awaited = threading.Event()
+
+    def acquire(self, blocking=True, timeout=-1):
+        if self._lock.acquire(blocking=False):
+            return True
+        if blocking:
+            self.is_awaited.set()
+        return blocking and self._lock.acquire(timeout=timeout)
+
+    def release(self):
+        self._lock.release()
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *exc_info):
+        self.release()
+
+    def _is_owned(self):
+        return self._lock._is_owned()
+
+
+# -- replies
+
+
+def test_a_reply_that_is_read_before_its_request_has_returned(peer, connect, stop):
+    """Its place is there already: it is kept before anything is sent."""
+    peer.serve()
+
+    def maker(connection, transport):
+        write = frame_writer(connection, transport)
+
+        def stopping(kind, channel, method, *args):
+            write(kind, channel, method, *args)
+            if method == (50, 10):
+                stop()
+
+        return stopping
+
+    connection = connect(frame_writer=maker)
+    channel = connection.channel()
+    asking = Background(channel.queue_declare, 'q')
+    stop.wait()
+    connection.drain_events(timeout=SOON)
+    assert not channel._replies
+    stop.go_on()
+    assert asking.result().queue == 'q'
+
+
+def test_a_reply_that_another_thread_reads_at_the_last_moment(peer, connect):
+    """The time is over when the reply has just come: there is a reply."""
+    peer.serve()
+    reader = connect()._reader
+    looks = []
+
+    def ready():
+        looks.append(None)
+        return len(looks) > 2
+
+    held = threading.Event()
+
+    def read():
+        assert reader._role.try_take()
+        held.set()
+        until(lambda: len(looks) > 2)
+        reader._role.step_down()
+
+    reading = Background(read)
+    assert held.wait(SOON)
+    reader.wait_until(ready, NOW)
+    reading.result()
+
+
+# -- channels
+
+
+def test_a_request_on_a_channel_that_is_closed_since_it_was_looked_at(peer, connect, stop):
+    """Not an octet of it is sent behind the close-ok."""
+    peer.serve()
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    channel._request_at_once = lambda *args: None  # the long way
+    channel._prepare = stop.behind(channel._prepare)
+    asking = Background(channel.queue_declare, 'q')
+    stop.wait()
+    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 10))
+    with pytest.raises(amqp.NotFound):
+        connection.drain_events(timeout=SOON)
+    stop.go_on()
+    assert isinstance(asking.error(), amqp.RecoverableChannelError)
+    assert channel.queue_declare('later').queue == 'later'
+    asked = [frame.queue for frame in wire.seen(commands.Queue.Declare)]
+    assert asked == ['later']
+
+
+def test_a_request_while_the_close_is_being_answered(peer, connect, stop):
+    """It waits for the answer, and then for the channel to be opened again."""
+    peer.serve()
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    channel._answer = stop.behind(channel._answer)
+    lock = channel._send_lock = WatchedLock(channel._send_lock)
+    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 10))
+    draining = Background(connection.drain_events, timeout=SOON)
+    stop.wait()
+    asking = Background(channel.queue_declare, 'q')
+    assert lock.is_awaited.wait(SOON)
+    stop.go_on()
+    errors = [error for error in (draining.error(), asking.error()) if error is not None]
+    assert [type(error) for error in errors] == [amqp.NotFound]
+    sent = [type(frame) for number, frame in wire.received if number == 1]
+    opened = [commands.Channel.Open, commands.Channel.CloseOk]
+    assert sent in (opened, [*opened, commands.Channel.Open, commands.Queue.Declare])
+
+
+def test_two_threads_that_enter_confirm_mode_at_the_same_moment(peer, connect):
+    peer.serve()
+    channel = connect().channel()
+    together, select = threading.Barrier(2, timeout=SOON), channel.confirm_select
+
+    def both():
+        together.wait()
+        select()
+
+    channel.confirm_select = both
+    calls = [Background(channel.basic_publish_confirm, Message('x')) for _ in range(2)]
+    for call in calls:
+        call.result()
+    assert len(peer.wire().seen(commands.Confirm.Select)) == 2
+    for _ in range(3):
+        channel.basic_publish_confirm(Message('x'), confirm_timeout=SOON)
+
+
+def test_a_channel_opened_again_while_a_confirmed_message_is_on_its_way(peer, connect, stop):
+    """It isn't published where no confirm would come."""
+    peer.serve()
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    channel.confirm_select()
+    look = connection._look_before_publish
+    connection._look_before_publish = stop.behind(look)
+    publishing = Background(channel.basic_publish_confirm, Message('x'), mandatory=True)
+    stop.wait()
+    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 60, 40))
+    with pytest.raises(amqp.NotFound):
+        connection.drain_events(timeout=SOON)
+    channel.queue_declare('q')
+    stop.go_on()
+    error = publishing.error()
+    assert isinstance(error, amqp.RecoverableChannelError)
+    assert 'meanwhile' in str(error)
+    assert not wire.published
+
+
+# -- the stream
+
+
+def test_a_write_behind_one_that_is_cut_off(peer, connect, stop):
+    """Both learn why, and nothing lands within the frame that was begun."""
+    peer.serve()
+    connection = connect()
+    first, second = connection.channel(), connection.channel()
+    transport = connection.transport
+
+    def fail(sock, data):
+        stop()
+        raise ConnectionResetError(104, 'reset by the test')
+
+    fake(SimpleNamespace(transport=transport), send=[lambda sock, data: sock.send(data[:3]), fail])
+    lock = transport._write_lock = WatchedLock(transport._write_lock)
+    cut_off = Background(first.basic_publish, Message('x'), routing_key='q')
+    stop.wait()
+    behind = Background(second.basic_publish, Message('y'), routing_key='q')
+    assert lock.is_awaited.wait(SOON)
+    stop.go_on()
+    for error in (cut_off.error(), behind.error()):
+        assert isinstance(error, LOST)
+        assert 'reset by the test' in str(error)
+    assert peer.wire().ended.wait(SOON)
+    assert not peer.wire().published
+
+
+def test_a_write_that_is_put_off_while_its_batch_ends(peer, connect, stop):
+    """Whoever ends the batch waits for it, and sends it."""
+    peer.serve()
+    connection = connect()
+    transport = connection.transport
+
+    class Measured(bytes):
+        def __len__(self):
+            stop()
+            return super().__len__()
+
+    transport.begin_batch('batch')
+    lock = transport._write_lock = WatchedLock(transport._write_lock)
+    writing = Background(transport.write, Measured(b'\x08\0\0\0\0\0\0\xce'))
+    stop.wait()  # it has seen that there is a batch
+    ending = Background(transport.end_batch, 'batch')
+    assert lock.is_awaited.wait(SOON)
+    stop.go_on()
+    writing.result()
+    ending.result()
+    assert not transport._batch
+    assert peer.wire().seen(type(peer.wire().received[-1][1]))
+
+
+def test_octets_that_are_given_back_while_another_thread_closes(peer, connect):
+    """Both give them back; none is counted twice."""
+    peer.serve()
+    connection = connect()
+    wire, transport = peer.wire(), connection.transport
+    wire.send_raw(b'\x08\0\0\0\0\0\0\xce' * 2)
+    readable(connection)
+    transport.read_frame(Deadline(SOON, 0.0).no_later_than(float('inf')))
+    assert transport._borrowed == 16
+
+    def close_meanwhile(sock, *args):
+        count = sock.recv_into(*args)
+        transport.close()
+        return count
+
+    fake(SimpleNamespace(transport=transport), recv_into=[close_meanwhile])
+    transport.read_frame(NOW)
+    assert transport._borrowed == 0
+    assert not transport.connected
+
+
+# -- the connection
+
+
+def test_a_close_beside_another(peer, connect, stop):
+    """The second leaves it to the first."""
+    peer.serve()
+    connection = connect()
+    connection._give_up_channels = stop.before(connection._give_up_channels)
+    first = Background(connection.close)
+    stop.wait()
+    connection.close()
+    assert connection.connected
+    stop.go_on()
+    first.result()
+    assert not connection.connected
+    assert len(peer.wire().seen(commands.Connection.Close)) == 1
+
+
+def test_two_threads_that_start_the_heartbeat_thread(peer, connect, monkeypatch):
+    """One is started."""
+    peer.serve(handshake={'heartbeat': 1})
+    connection = connect(heartbeat=1)
+    together, made = threading.Barrier(2, timeout=SOON), []
+
+    def make(beat):
+        made.append(HeartbeatThread(beat))
+        together.wait()
+        return made[-1]
+
+    monkeypatch.setattr('amqp.writing_connection.HeartbeatThread', make)
+    for call in [Background(connection.start_heartbeat_thread) for _ in range(2)]:
+        call.result()
+    started = [thread for thread in made if thread._thread.ident is not None]
+    assert len(started) == 1
+    connection.stop_heartbeat_thread()
+
+
+def test_a_loss_between_the_look_and_the_wait_for_another_readers_frame(peer, connect):
+    """Who has seen an open connection, and is about to wait, isn't forgotten."""
+    peer.serve()
+    connection = connect()
+    reader = connection._reader
+    assert reader._role.try_take()
+    is_lost, stopped = connection._is_lost, Stop()
+    connection._is_lost = stopped.behind(is_lost)
+    waiting = Background(connection.drain_events)
+    stopped.wait()
+    closing = Background(connection.collect)
+    until(is_lost)
+    stopped.go_on()
+    closing.result()
+    assert isinstance(waiting.error(), LOST)
+    reader._role.step_down()
+
+
+def test_a_delivery_beside_the_reply_of_another_thread(peer, connect):
+    """Each goes its own way, whoever reads: here the thread that asked."""
+
+    def answer(wire, channel, frame):
+        wire.deliver(channel, 'tag', 1)
+        wire.send(channel, commands.Queue.DeclareOk(frame.queue, 0, 0))
+
+    peer.serve(on={commands.Queue.Declare: answer})
+    connection = connect()
+    channel = connection.channel()
+    ran_in = []
+    channel.basic_consume(
+        'q', 'tag', no_ack=True, callback=lambda message: ran_in.append(threading.get_ident())
+    )
+    drainer = Background(
+        lambda: (drain_until(connection, lambda: ran_in), threading.get_ident())[1]
+    )
+    until(lambda: not connection._reader._role.try_take() or connection._reader._role.step_down())
+    assert channel.queue_declare('q').queue == 'q'
+    drainer.result()
+    assert ran_in == [drainer.thread.ident]
