@@ -38,8 +38,8 @@ class Worker:
         self.consumed = self.channel.queue_declare(exclusive=True, auto_delete=False).queue
         self.fetched = self.channel.queue_declare(exclusive=True, auto_delete=False).queue
         self.name = self.consumed.removeprefix('amq.')
-        self.sent: Counter[str] = Counter()
-        self.received: Counter[str] = Counter()
+        self.sent: list[str] = []
+        self.received: list[str] = []  # by whichever thread drains
         self.damaged: list[str] = []
         #: Seconds by which the slowest call of each kind has passed its deadline, or took.
         self.overrun: Counter[str] = Counter()
@@ -67,7 +67,7 @@ class Worker:
             self.overrun[name] = max(self.overrun[name], took - limit)
 
     def under_way(self) -> int:
-        return self.sent.total() - self.received.total()
+        return len(self.sent) - len(self.received)
 
     # -- messages
 
@@ -84,9 +84,9 @@ class Worker:
     def _publish(self, method: Callable[..., Any]) -> None:
         start, size = self.random.randrange(1 << 20), self.random.choice(SIZES)
         body = NOISE[start : start + size]
-        key = f'{self.name}-{self.sent.total()}'
+        key = f'{self.name}-{len(self.sent)}'
         seal = {'digest': hashlib.sha256(body).hexdigest()}
-        self.sent[key] += 1
+        self.sent.append(key)
         queue = self.random.choice((self.consumed, self.fetched))
         method(amqp.Message(body, correlation_id=key, application_headers=seal), routing_key=queue)
 
@@ -94,7 +94,7 @@ class Worker:
         body = message.body if isinstance(message.body, bytes) else message.body.encode()
         if hashlib.sha256(body).hexdigest() != message.headers['digest']:
             self.damaged.append(message.correlation_id)
-        self.received[message.correlation_id] += 1
+        self.received.append(message.correlation_id)
         message.channel.basic_ack(message.delivery_tag)
 
     def fetch(self) -> None:
@@ -161,7 +161,7 @@ class Mixture:
     def total(self, name: str) -> Counter[str]:
         total: Counter[str] = Counter()
         for worker in self.workers:
-            total += getattr(worker, name)
+            total.update(getattr(worker, name))
         return total
 
     def worst(self, name: str) -> dict[str, float]:
