@@ -156,7 +156,8 @@ class _AbstractTransport:
         self._batch = bytearray()
         self._batches: set[object] = set()
         self._close_lock = threading.Lock()
-        self._waiting = 0
+        # One for each wait on the socket.
+        self._waits: set[object] = set()
         # What wakes the thread that waits to read, if anybody has asked for it.
         self._waker: Waker | None = None
         self._closed = False
@@ -266,7 +267,7 @@ class _AbstractTransport:
                 return
             self._forget_borrowed(self.sock)
             _shut_down(self.sock)
-            if not self._waiting:
+            if not self._waits:
                 self._release_socket()
 
     def _forget_borrowed(self, sock: socket.socket) -> None:
@@ -281,12 +282,13 @@ class _AbstractTransport:
             self._borrowed = 0
 
     def _release_socket(self) -> None:
-        sock, self.sock = self.sock, None
-        if sock is not None:
-            sock.close()
-        waker, self._waker = self._waker, None
-        if waker is not None:
-            waker.close()
+        # Forgotten after it is closed: a signal handler may raise in between.
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+        if self._waker is not None:
+            self._waker.close()
+            self._waker = None
 
     def peer_is_there(self) -> bool:
         """Whether the stream is open as far as the kernel knows; takes no byte of it."""
@@ -421,16 +423,18 @@ class _AbstractTransport:
         remaining = deadline.remaining(time.monotonic())
         if remaining == 0:
             raise TimeoutError(overdue)
-        with self._close_lock:
-            sock = self._usable_socket()
-            self._waiting += 1
+        wait = object()
         try:
+            with self._close_lock:
+                sock = self._usable_socket()
+                self._waits.add(wait)
             ready = _poll(sock, want, remaining, waker)
         finally:
-            with self._close_lock:
-                self._waiting -= 1
-                if self._closed and not self._waiting:
-                    self._release_socket()
+            # Whatever a signal handler raised, wherever: a wait that stays would
+            # keep the socket from being closed.
+            self._waits.discard(wait)
+            if self._closed:
+                self.close()
         if self._fork_generation != fork_generation():
             # A greenlet, unlike a thread, goes on in the child: what has come is the parent's.
             raise ConnectionAbortedError(errno.ECONNABORTED, 'it belongs to the parent process')

@@ -184,13 +184,15 @@ class SingleUseConnection(AbstractChannel):
             if first:
                 self._cause = without_traceback(cause)
                 self._state.advance(ConnectionEvent.LOST)
-            transport, self._transport = self._transport, None
             self._frame_writer = self._own_writer = self._outbound = None
             self._on_inbound_frame = None
             self._reader.detach()
             heartbeat_thread, self._heartbeat_thread = self._heartbeat_thread, None
+        # Forgotten after it is closed: a signal handler may raise in between.
+        transport = self._transport
         if transport is not None:
             transport.close()
+            self._transport = None
         if heartbeat_thread is not None:
             heartbeat_thread.end()
         self._replies.fail(self._lost_error())

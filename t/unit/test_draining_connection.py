@@ -14,7 +14,7 @@ from t.helpers.threads import SOON, Background, until
 
 def waits(connection):
     """Whether a thread waits for the socket."""
-    return connection.transport._waiting > 0
+    return bool(connection.transport._waits)
 
 
 def drain_until(connection, reached):

@@ -41,7 +41,7 @@ def sync(channel):
 
 
 def waits(connection):
-    return connection.transport._waiting > 0
+    return bool(connection.transport._waits)
 
 
 # -- what is yielded

@@ -17,7 +17,7 @@ from amqp.connection import Connection
 from amqp.locks import OwnedLock
 from amqp.single_use_connection import SingleUseConnection
 from amqp.states import ConnectionState
-from t.helpers.threads import Background
+from t.helpers.threads import Background, Interrupted
 
 LOST = amqp.RecoverableConnectionError
 
@@ -233,3 +233,20 @@ def test_a_forked_child_waits_for_no_lock(peer, connect, take_down):
     holder.result()
     assert os.waitstatus_to_exitcode(status) == 0, 'the child hangs'
     assert channel.queue_declare('q').queue == 'q'  # the parent goes on
+
+
+def test_an_end_that_a_signal_interrupted_is_completed_by_the_next(connection, monkeypatch):
+    transport, sock = connection.transport, connection.sock
+
+    def interrupted():
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transport, 'close', interrupted)
+        with pytest.raises(Interrupted):
+            connection.collect()
+    assert not connection.is_open
+    assert sock.fileno() > 0
+    connection.collect()
+    assert sock.fileno() == -1
+    assert connection.channels == {}

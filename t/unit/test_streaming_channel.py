@@ -12,7 +12,7 @@ from .support import CLOSE, scripted
 
 
 def waits(connection):
-    return connection.transport._waiting > 0
+    return bool(connection.transport._waits)
 
 
 def test_the_tags_of_consumers(channel):
