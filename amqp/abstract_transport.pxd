@@ -36,7 +36,7 @@ cdef class _AbstractTransport:
     cdef public bytearray _batch
     cdef public set _batches
     cdef public object _close_lock
-    cdef public set _waits
+    cdef public set _waiting
     cdef public object _waker
     cdef public bint _closed
     cdef public Py_ssize_t _fork_generation

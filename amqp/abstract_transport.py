@@ -157,7 +157,7 @@ class _AbstractTransport:
         self._batches: set[object] = set()
         self._close_lock = threading.Lock()
         # One for each wait on the socket.
-        self._waits: set[object] = set()
+        self._waiting: set[object] = set()
         # What wakes the thread that waits to read, if anybody has asked for it.
         self._waker: Waker | None = None
         self._closed = False
@@ -267,7 +267,7 @@ class _AbstractTransport:
                 return
             self._forget_borrowed(self.sock)
             _shut_down(self.sock)
-            if not self._waits:
+            if not self._waiting:
                 self._release_socket()
 
     def _forget_borrowed(self, sock: socket.socket) -> None:
@@ -427,12 +427,12 @@ class _AbstractTransport:
         try:
             with self._close_lock:
                 sock = self._usable_socket()
-                self._waits.add(wait)
+                self._waiting.add(wait)
             ready = _poll(sock, want, remaining, waker)
         finally:
             # Whatever a signal handler raised, wherever: a wait that stays would
             # keep the socket from being closed.
-            self._waits.discard(wait)
+            self._waiting.discard(wait)
             if self._closed:
                 self.close()
         if self._fork_generation != fork_generation():

@@ -7,7 +7,7 @@ cdef class ConfirmMode:
     cdef PublisherConfirms _confirms
     cdef object _lock
     cdef object _loss
-    cdef Py_ssize_t _waits
+    cdef Py_ssize_t _waiting
     cdef public Py_ssize_t window
 
     cpdef bint is_used(self)

@@ -24,7 +24,7 @@ class ConfirmMode:
     so that numbers follow the order on the wire.
     """
 
-    __slots__ = ('_awaiting', '_confirms', '_lock', '_loss', '_waits', 'window')
+    __slots__ = ('_awaiting', '_confirms', '_lock', '_loss', '_waiting', 'window')
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class ConfirmMode:
         #: How many messages may be in flight; 0 is no limit.
         self.window = 0
         # Waits for the confirms of all messages.
-        self._waits = 0
+        self._waiting = 0
         # By what the fate of messages was left open, until such a wait tells.
         self._loss: BaseException | None = None
         # Threads that publish and will wait for the confirm.
@@ -156,17 +156,17 @@ class ConfirmMode:
         Those that may have to be told of, in order; None outside of confirm mode.
         """
         with self._lock:
-            self._waits += 1
+            self._waiting += 1
             return None if self._confirms is None else self._confirms.in_question()
 
     def end_waiting(self) -> None:
         """They don't any longer."""
         with self._lock:
-            self._waits -= 1
+            self._waiting -= 1
 
     def is_waited_for(self) -> bool:
         """Whether anybody waits for all messages."""
-        return self._waits > 0
+        return self._waiting > 0
 
     def take_loss(self) -> BaseException | None:
         """By what the fate of messages was left open, if it was; told once."""

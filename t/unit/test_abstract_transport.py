@@ -425,7 +425,7 @@ def test_an_exception_while_waiting_does_no_harm(stream, monkeypatch):
         stream.transport.read_frame(soon())
     monkeypatch.undo()
     assert not stream.transport.read_torn
-    assert stream.transport._waits == set()
+    assert stream.transport._waiting == set()
     stream.peer.sendall(encode(8, 0, b''))
     assert stream.transport.read_frame(soon()) == (8, 0, b'')
 
@@ -826,7 +826,7 @@ def test_closing_ends_the_waits_of_other_threads(stream, operation):
     else:
         stream.fill()
         waiting = Background(transport.write, b'x', Deadline(None, 0.0))
-    until(lambda: transport._waits)
+    until(lambda: transport._waiting)
     transport.close()
     assert isinstance(waiting.error(), OSError)
     assert not isinstance(waiting.error(), TimeoutError)
@@ -837,11 +837,11 @@ def test_closing_ends_the_waits_of_other_threads(stream, operation):
 def test_the_number_of_the_socket_is_not_given_back_under_a_waiting_thread(stream):
     transport = stream.transport
     sock = transport.sock
-    transport._waits.add(1)  # a thread within poll
+    transport._waiting.add(1)  # a thread within poll
     transport.close()
     assert not transport.connected
     assert sock.fileno() != -1
-    transport._waits.clear()
+    transport._waiting.clear()
     transport.close()
     assert sock.fileno() == -1
 

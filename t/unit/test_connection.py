@@ -322,7 +322,7 @@ def test_heartbeats_do_not_restart_the_time(connection, wire):
 def test_waiting_threads_are_woken_by_the_one_that_reads(connection, wire):
     channels = [connection.channel() for _ in range(8)]
     drainer = Background(connection.drain_events)
-    until(lambda: connection.transport._waits)
+    until(lambda: connection.transport._waiting)
     calls = [Background(channel.queue_declare, 'q') for channel in channels]
     for call in calls:
         assert call.result().queue == 'q'
@@ -345,7 +345,7 @@ def test_callbacks_run_where_somebody_drains(connection, wire):
 
     drainer = Background(drain)
     assert ready.wait(10)
-    until(lambda: connection.transport._waits)
+    until(lambda: connection.transport._waiting)
     wire.deliver(1, 'tag')
     channel.queue_declare('q')
     assert where == [drainer.result()]
@@ -403,7 +403,7 @@ def test_blocked_and_unblocked(peer, connect):
     connection.drain_events(timeout=5)
     assert seen == ['low on memory']
     publishing = Background(channel.basic_publish, amqp.Message(b'x'))
-    until(lambda: connection.transport._waits)
+    until(lambda: connection.transport._waiting)
     wire.send(0, commands.Connection.Unblocked())
     publishing.result()
     assert wire.messages(1)

@@ -14,7 +14,7 @@ from t.helpers.threads import SOON, Background, until
 
 def waits(connection):
     """Whether a thread waits for the socket."""
-    return bool(connection.transport._waits)
+    return bool(connection.transport._waiting)
 
 
 def drain_until(connection, reached):

@@ -41,7 +41,7 @@ def sync(channel):
 
 
 def waits(connection):
-    return bool(connection.transport._waits)
+    return bool(connection.transport._waiting)
 
 
 # -- what is yielded

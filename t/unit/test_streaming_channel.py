@@ -12,7 +12,7 @@ from .support import CLOSE, scripted
 
 
 def waits(connection):
-    return bool(connection.transport._waits)
+    return bool(connection.transport._waiting)
 
 
 def test_the_tags_of_consumers(channel):

@@ -413,7 +413,7 @@ def test_an_exception_of_a_signal_handler_ends_it_in_order(peer, connect):
 
     def handle(message):
         # Between two octets of a frame it would cost the connection.
-        until(lambda: connection.transport._waits)
+        until(lambda: connection.transport._waiting)
         os.kill(os.getpid(), signal.SIGINT)
         until(lambda: pool._stopping)
 
