@@ -91,7 +91,7 @@ cpdef unsigned int next_method(ReadBuffer buffer) except? 0:
 
 
 cpdef tuple take_arguments(ReadBuffer buffer, str format):
-    """The arguments of the method that `next_method` has told of; None if they aren't in due form."""
+    """The arguments of the method that `next_method` has told of; None if not in due form."""
     cdef const unsigned char* frame = (
         <const unsigned char*>PyByteArray_AS_STRING(buffer.data) + buffer.start
     )

@@ -6,7 +6,7 @@ cdef class OwnedLock:
     cdef unsigned long long _heir
     cdef Py_ssize_t _depth
     cdef bint _is_native
-    cdef list _waiting
+    cdef readonly list _waiting
 
     cpdef bint _is_owned(self) except -1
     cpdef bint acquire(self, bint blocking=*, double timeout=*) except -1

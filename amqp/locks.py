@@ -15,5 +15,5 @@ __all__ = ('OwnedLock',)
 
 
 def OwnedLock() -> Any:  # noqa: N802 - a class in the compiled build
-    """A re-entrant lock: what ``threading.RLock`` makes, which gevent and eventlet replace."""
-    return threading.RLock()
+    """A re-entrant lock with the methods of ``threading.RLock``, one of which tells its owner."""
+    return threading.RLock()  # looked up at each call: gevent and eventlet replace it

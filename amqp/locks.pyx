@@ -20,7 +20,7 @@ __all__ = ('OwnedLock',)
 
 @cython.final
 cdef class OwnedLock:
-    """A re-entrant lock with the methods of ``threading.RLock``."""
+    """A re-entrant lock with the methods of ``threading.RLock``, one of which tells its owner."""
 
     def __cinit__(self):
         self._is_native = are_threads_native()
