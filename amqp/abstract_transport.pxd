@@ -22,6 +22,8 @@ cdef class _AbstractTransport:
     cdef public bint connected
     cdef public object bytes_recv
     cdef public long long bytes_sent
+    cdef public long long frames_sent
+    cdef public long long messages_sent
     cdef public double received_at
     cdef public double sent_at
     cdef public object stall_timeout
@@ -43,7 +45,7 @@ cdef class _AbstractTransport:
 
     cpdef bint holds_data(self) except -1
     @cython.locals(lock=OwnedLock)
-    cpdef bint write_at_once(self, list parts) except -1
+    cpdef bint write_at_once(self, list parts, Py_ssize_t frames=*) except -1
     @cython.locals(size=Py_ssize_t)
     cdef _put(self, list parts, object deadline)
     @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)

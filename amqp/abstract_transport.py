@@ -132,6 +132,9 @@ class _AbstractTransport:
         #: Octets received and sent.
         self.bytes_recv = 0
         self.bytes_sent = 0
+        #: Frames, and messages among them, that were sent or put off by a batch.
+        self.frames_sent = 0
+        self.messages_sent = 0
         #: When any last were, in monotonic seconds.
         self.received_at = 0.0
         self.sent_at = 0.0
@@ -181,6 +184,11 @@ class _AbstractTransport:
     def frames_read(self) -> int:
         """How many frames `read_frame` has taken from the stream."""
         return self._read_buffer.frames_read
+
+    @property
+    def messages_read(self) -> int:
+        """How many messages those frames belonged to."""
+        return self._read_buffer.messages_read
 
     # -- connecting and closing
 
@@ -609,10 +617,13 @@ class _AbstractTransport:
         """Write all of *data*; see `write_all`."""
         self.write_all((data,), deadline)
 
-    def write_all(self, parts: Sequence[Buffer], deadline: Deadline | None = None) -> None:
+    def write_all(
+        self, parts: Sequence[Buffer], deadline: Deadline | None = None, frames: int = 0
+    ) -> None:
         """Write all parts one behind the other, with nothing of others between.
 
         :param deadline: when to stop; by default ``write_timeout`` from now.
+        :param frames: how many of one method they are, to be counted.
 
         Thread-safe. Raises ``socket.timeout`` at the deadline if not an octet
         has left; `RecoverableConnectionError` if some have, for then no later
@@ -624,16 +635,22 @@ class _AbstractTransport:
         self._acquire_write_lock(deadline)
         try:
             self._put(_gathered(parts), deadline)
+            self.frames_sent += frames
+            if frames > 1:  # of a method with content
+                self.messages_sent += 1
         finally:
             self._write_lock.release()
 
-    def write_at_once(self, parts: list[Buffer]) -> bool:
+    def write_at_once(self, parts: list[Buffer], frames: int = 0) -> bool:
         """As `write_all`, unless another thread is writing: False, and nothing was sent."""
         lock = self._write_lock
         if lock._is_owned() or not lock.acquire(False):
             return False
         try:
             self._put(parts, None)
+            self.frames_sent += frames
+            if frames > 1:  # of a method with content
+                self.messages_sent += 1
         finally:
             lock.release()
         return True

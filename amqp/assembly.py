@@ -145,6 +145,7 @@ def take_message(buffer: ReadBuffer, max_message_size: int) -> Message | None:
     buffer.channel_id = channel_id
     if is_delivery:
         buffer.consumer_tag = _consumer_tag(args[ARGUMENTS : ARGUMENTS + 1 + args[ARGUMENTS]])
+    buffer.messages_read += 1
     buffer.hand_out(end, 3 if body_size else 2)
     return message
 

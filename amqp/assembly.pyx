@@ -168,6 +168,7 @@ cpdef Message take_message(ReadBuffer buffer, Py_ssize_t max_message_size):
     if ids == DELIVER:
         buffer.consumer_tag = read_key(method + PAYLOAD + ARGUMENTS + 1, method[PAYLOAD + ARGUMENTS])
     buffer.frames_read += 3 if body_size else 2
+    buffer.messages_read += 1
     buffer.start = buffer.end - available
     if not available:
         buffer.start = buffer.end = 0

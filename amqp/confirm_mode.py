@@ -70,6 +70,11 @@ class ConfirmMode:
         """It won't any longer."""
         self._awaiting.discard(threading.get_ident())
 
+    def outstanding(self) -> int:
+        """How many messages await their confirms."""
+        confirms = self._confirms
+        return 0 if confirms is None else len(confirms)
+
     def is_full(self) -> bool:
         """Whether as many messages are in flight as may be.
 

@@ -47,4 +47,4 @@ cdef class Outbound:
         Reply reply,
     ) except -1
     @cython.locals(stream=_AbstractTransport, before=cython.longlong)
-    cdef bint _write_at_once(self, list parts) except -1
+    cdef bint _write_at_once(self, list parts, Py_ssize_t frames) except -1

@@ -47,6 +47,9 @@ MethodSig = tuple[int, int]
 FrameHandler = Callable[[tuple[int, int, Payload]], bool]
 FrameWriter = Callable[..., None]
 
+#: Header, payload and end of each frame of the long way.
+FRAME_PARTS = 3
+
 _END = bytes([FRAME_END])
 _method_id = Struct('>HH')
 _content_header = Struct('>HHQ')
@@ -218,7 +221,7 @@ class Outbound:
             Nothing has been sent then. Thread-safe.
         """
         if frame_type == FRAME_HEARTBEAT:
-            parts: list[Any] = [_frame_header.pack(FRAME_HEARTBEAT, 0, 0), _END]
+            parts: list[Any] = [_frame_header.pack(FRAME_HEARTBEAT, 0, 0), b'', _END]
         else:
             assert method_sig is not None
             frame_max = self._connection.frame_max
@@ -226,7 +229,10 @@ class Outbound:
             if content is not None:
                 parts += _content_parts(channel, method_sig[0], content, frame_max)
         deadline = None if timeout is None else Deadline(timeout, time.monotonic())
-        self._transport.write_all(parts, deadline)
+        if self._stream is None:
+            self._transport.write_all(parts, deadline)
+        else:
+            self._stream.write_all(parts, deadline, len(parts) // FRAME_PARTS)
 
     def may_send(self) -> bool:
         """Whether there are short ways at present; not in a forked child."""
@@ -240,12 +246,16 @@ class Outbound:
         if stream is None or stream.holds_data() or monotonic() >= self.next_look:
             return False
         parts = encode_publish(channel_id, message, exchange, routing_key, flags, self.frame_max)
-        return parts is not None and self._write_at_once(parts)
+        if parts is None:
+            return False
+        body = message._body
+        is_empty = (type(body) is bytes or type(body) is str) and not body
+        return self._write_at_once(parts, 2 if is_empty else 3)
 
     def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
         """Send basic.ack, nack or reject. False: nothing was sent."""
         frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
-        return frame is not None and self._write_at_once([frame])
+        return frame is not None and self._write_at_once([frame], 1)
 
     def request(
         self,
@@ -263,19 +273,19 @@ class Outbound:
         sent = False
         try:
             replies.add(reply)
-            sent = self._write_at_once([frame])
+            sent = self._write_at_once([frame], 1)
         finally:
             if not sent:
                 replies.forget(reply)
         return sent
 
-    def _write_at_once(self, parts: list[Any]) -> bool:
+    def _write_at_once(self, parts: list[Any], frames: int) -> bool:
         stream = self._stream
         if stream is None:
             return False
         before = stream.bytes_sent + len(stream._batch)
         try:
-            return stream.write_at_once(parts)
+            return stream.write_at_once(parts, frames)
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             self._connection._interrupted(exc, before)
             raise self._connection._write_error(stream, exc)  # noqa: B904 - it is or has the cause

@@ -33,3 +33,30 @@ class basic_return_t(  # noqa: N801
     exchange: str
     routing_key: str
     message: Any
+
+
+class ConnectionStats(
+    namedtuple(
+        'ConnectionStats',
+        'bytes_sent bytes_received frames_sent frames_received messages_published '
+        'messages_received confirms_outstanding channels',
+    )
+):
+    """What `Connection.stats` tells: counts since it was connected, and two of this moment.
+
+    Messages received are those delivered, fetched and returned. What a batch
+    puts off is among the frames and messages at once, and among the bytes when
+    it is sent. Heartbeats are frames. ``confirms_outstanding`` messages and
+    ``channels`` that are open are those of now.
+    """
+
+    __slots__ = ()
+
+    bytes_sent: int
+    bytes_received: int
+    frames_sent: int
+    frames_received: int
+    messages_published: int
+    messages_received: int
+    confirms_outstanding: int
+    channels: int

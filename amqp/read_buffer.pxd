@@ -7,6 +7,7 @@ from .body_buffer cimport BodyBuffer
 cdef class ReadBuffer:
     cdef public Py_ssize_t frame_max
     cdef public long long frames_read
+    cdef public long long messages_read
     cdef public dict bodies
     cdef public bytearray data
     cdef public Py_ssize_t start

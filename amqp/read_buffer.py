@@ -62,6 +62,7 @@ class ReadBuffer:
         'end',
         'frame_max',
         'frames_read',
+        'messages_read',
         'start',
     )
 
@@ -69,6 +70,8 @@ class ReadBuffer:
         self.frame_max = frame_max
         #: How many frames have been handed out.
         self.frames_read = 0
+        #: How many of them were the header of a message.
+        self.messages_read = 0
         #: Bodies in the making by channel, to receive what is to come into.
         self.bodies: dict[int, BodyBuffer] = {}
         #: What has been received and not handed out: ``data[start:end]``.
@@ -113,6 +116,8 @@ class ReadBuffer:
         if data[end] != FRAME_END:
             raise _end_error(data[end], frame_type, channel)
         payload = bytes(memoryview(data)[start:end])
+        if frame_type == FRAME_HEADER:
+            self.messages_read += 1
         self.hand_out(end + 1, 1)
         return frame_type, channel, payload
 
@@ -227,6 +232,8 @@ class ReadBuffer:
             raise _end_error(self.data[self.start], frame_type, channel)
         payload = awaited if self._body is not None else bytes(awaited)
         self.awaited = self._body = None
+        if frame_type == FRAME_HEADER:
+            self.messages_read += 1
         self.hand_out(self.start + 1, 1)
         return frame_type, channel, payload
 

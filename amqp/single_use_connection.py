@@ -16,6 +16,7 @@ from .exceptions import RecoverableConnectionError, without_traceback
 from .frame_reader import FrameReader
 from .heartbeat_thread import HeartbeatThread
 from .method_framing import FrameHandler, FrameWriter, Outbound
+from .protocol import ConnectionStats
 from .states import CONNECTION_TRANSITIONS, ConnectionEvent, ConnectionState, StateMachine
 from .utils import fork_generation
 
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ('SingleUseConnection',)
+
+#: What a transport counts, in the order of `ConnectionStats`.
+COUNTERS = (
+    'bytes_sent',
+    'bytes_recv',
+    'frames_sent',
+    'frames_read',
+    'messages_sent',
+    'messages_read',
+)
 
 
 class SingleUseConnection(AbstractChannel):
@@ -46,6 +57,8 @@ class SingleUseConnection(AbstractChannel):
         # Why the connection is of no more use; None while it is.
         self._cause: BaseException | None = None
         self._transport: _AbstractTransport | None = None
+        # What it has counted, when it is gone.
+        self._counts = (0,) * len(COUNTERS)
         self._on_inbound_frame: FrameHandler | None = None
         # This library's own frame writer, and what it belongs to.
         self._own_writer: FrameWriter | None = None
@@ -95,6 +108,16 @@ class SingleUseConnection(AbstractChannel):
     def is_closing(self) -> bool:
         """Whether a close of ours awaits its close-ok."""
         return self._state.state is ConnectionState.CLOSING
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """What has gone over it, also when it has ended, and what is open now. Thread-safe."""
+        transport = self._transport
+        counts = self._counts if transport is None else _counts_of(transport)
+        channels = [each for each in list(self.channels.values()) if each is not self]
+        outstanding = sum(each._confirm_mode.outstanding() for each in channels)
+        now_open = sum(each.is_open for each in channels)
+        return ConnectionStats._make((*counts, outstanding, now_open))
 
     @property
     def transport(self) -> Any:
@@ -192,6 +215,7 @@ class SingleUseConnection(AbstractChannel):
         transport = self._transport
         if transport is not None:
             transport.close()
+            self._counts = _counts_of(transport)
             self._transport = None
         if heartbeat_thread is not None:
             heartbeat_thread.end()
@@ -263,3 +287,8 @@ class SingleUseConnection(AbstractChannel):
     def _usable_connection(self) -> SingleUseConnection:
         self._usable_transport()
         return self
+
+
+def _counts_of(transport: Any) -> tuple[int, ...]:
+    """What a transport has counted; one that somebody has brought may count less."""
+    return tuple(getattr(transport, name, 0) for name in COUNTERS)

@@ -63,7 +63,8 @@ class Assembly(Target):
             if message is not None:
                 found = [getattr(message, name) for name in ATTRIBUTES]
                 where = buffer.channel_id, buffer.consumer_tag, buffer.start, buffer.end
-                taken.append((found, message.properties, where, buffer.frames_read))
+                counts = buffer.frames_read, buffer.messages_read
+                taken.append((found, message.properties, where, counts))
                 continue
             ids = module.next_method(buffer)
             args = module.take_arguments(buffer, FORMATS.get(ids, '')) if ids else None

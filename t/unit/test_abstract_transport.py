@@ -185,6 +185,7 @@ def test_frames_one_by_one(stream):
     stream.peer.sendall(b''.join(encode(*frame) for frame in frames))
     assert [stream.transport.read_frame(soon()) for _ in frames] == frames
     assert stream.transport.frames_read == 3
+    assert stream.transport.messages_read == 0
     assert stream.transport.bytes_recv == sum(8 + len(frame[2]) for frame in frames)
 
 

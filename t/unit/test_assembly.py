@@ -123,6 +123,7 @@ def same_as_frame_by_frame(stream):
         assert message.delivery_info is None
     assert rest(buffer) == rest(other)
     assert (buffer.start, buffer.frames_read) == (other.start, other.frames_read)
+    assert buffer.messages_read == other.messages_read == 1
     return True
 
 

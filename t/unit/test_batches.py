@@ -372,3 +372,12 @@ def test_to_end_it_waits_no_longer_than_a_write_may(counted):
         assert time.monotonic() - began < SOON / 2
     counted.transport.write(b' first')
     assert received(counted, 13) == b'put off first'
+
+
+def test_what_is_put_off_is_counted_at_once(counted):
+    transport = counted.transport
+    transport.write_all([b'one', b'two', b'three'], None, 3)
+    assert transport.write_at_once([b'four'], 1)
+    assert (transport.frames_sent, transport.messages_sent, transport.bytes_sent) == (4, 1, 0)
+    transport.end_batch(ONE)
+    assert (transport.frames_sent, transport.messages_sent, transport.bytes_sent) == (4, 1, 15)

@@ -143,6 +143,16 @@ def test_text_is_known_by_its_octets(mode):
     assert confirmation.returned is not None
 
 
+def test_messages_outstanding(mode):
+    assert mode.outstanding() == 0
+    for _ in range(3):
+        publish(mode)
+    mode.settle(2, False, True)
+    assert mode.outstanding() == 2
+    mode.end(OSError())
+    assert mode.outstanding() == 0
+
+
 def test_a_window(mode):
     assert not mode.is_full()
     mode.window = 2

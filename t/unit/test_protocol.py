@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 
-from amqp.protocol import basic_return_t, queue_declare_ok_t
+from amqp.protocol import ConnectionStats, basic_return_t, queue_declare_ok_t
 
 
 def test_queue_declare_ok_unpacks_and_reads():
@@ -27,3 +27,9 @@ def test_basic_return_fields():
 def test_results_can_be_pickled():
     result = queue_declare_ok_t('q', 3, 1)
     assert pickle.loads(pickle.dumps(result)) == result
+
+
+def test_counts_can_be_logged_and_pickled():
+    stats = ConnectionStats(*range(8))
+    assert stats._asdict()['messages_published'] == stats.messages_published == 4
+    assert pickle.loads(pickle.dumps(stats)) == stats

@@ -82,6 +82,7 @@ def test_any_cut_yields_the_same_frames(frames, cuts):
     assert all(type(payload) is bytes for _, _, payload in found)
     assert not feed.buffer
     assert feed.buffer.frames_read == len(frames)
+    assert feed.buffer.messages_read == sum(kind == 2 for kind, _, _ in frames)
 
 
 def test_octet_by_octet():
