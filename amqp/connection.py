@@ -454,6 +454,7 @@ class Connection(DrainingConnection):
             self._transport.addresses = self._addresses
             self._transport.connect(deadline)
             self._wait_until(self._handshake_complete, deadline)
+            self._was_open = True
             outbound = getattr(writer, '__self__', None)
             if type(outbound) is Outbound and type(self).frame_writer is Connection.frame_writer:
                 outbound.frame_max, outbound.is_open = self.frame_max, self._frame_writer is writer

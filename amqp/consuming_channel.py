@@ -130,8 +130,8 @@ class ConsumingChannel(ConfirmingChannel):
         :param callback: called with each `Message`, in a thread that drains
             the connection. Without one, messages are put back or (no_ack) dropped.
         :param on_cancel: called with the tag when the broker cancels the
-            consumer; without one, `ConsumerCancelled` is raised from
-            ``drain_events`` then.
+            consumer; without one, and without any in ``events['cancel']``,
+            `ConsumerCancelled` is raised from ``drain_events`` then.
         """
         # A tag of the broker's making would come after the first message may
         # (py-amqp#162); one of ours is known before anything is sent.
@@ -195,9 +195,12 @@ class ConsumingChannel(ConfirmingChannel):
             self._answer(spec.Basic.CancelOk, 's', (consumer_tag,))
         ends_a_loop = self._end_stream(consumer_tag)
         on_cancel = self._remove_consumer(consumer_tag)
+        callbacks = list(self.events.get('cancel', ()))
         if on_cancel is not None:
-            self._connection_events.add(self, on_cancel, consumer_tag)
-        elif not ends_a_loop:
+            callbacks.insert(0, on_cancel)
+        for callback in callbacks:
+            self._connection_events.add(self, callback, consumer_tag)
+        if not callbacks and not ends_a_loop:
             self._connection_events.add_report(self, self._report_cancel, consumer_tag)
 
     def _report_cancel(self, consumer_tag: str) -> None:

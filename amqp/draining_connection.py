@@ -305,8 +305,8 @@ class DrainingConnection(WritingConnection):
             transport.make_wakeable()
         deadline.wakeable = True
 
-    def _tear_down(self, cause: BaseException) -> bool:
-        first = super()._tear_down(cause)
+    def _tear_down(self, cause: BaseException, here: bool = False) -> bool:
+        first = super()._tear_down(cause, here)
         self._timers = None
         return first
 

@@ -103,6 +103,10 @@ class EventQueue:
         self._lasting.append((callback, argument))
         self._callbacks.append((_Lasting, _Lasting.incarnation, self._run_one_lasting, ()))
 
+    def add_behind_end(self, callback: Callable[[Any], Any], argument: Any) -> None:
+        """As `add_behind_loss`, where nothing is drained any more: left to `run_lasting`."""
+        self._lasting.append((callback, argument))
+
     def _run_one_lasting(self) -> None:
         try:
             callback, argument = self._lasting.popleft()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 
 from . import spec
@@ -46,9 +45,6 @@ class PublishingChannel(ReopenableChannel):
     ) -> None:
         super().__init__(connection, channel_id, on_open)
         self._sends_directly = type(self)._send is PublishingChannel._send
-        #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
-        #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple).
-        self.events: dict[str, set[Callable[..., Any]]] = defaultdict(set)
         if connection.confirm_publish:
             self.basic_publish = self.basic_publish_confirm  # type: ignore[method-assign]
 
@@ -81,7 +77,6 @@ class PublishingChannel(ReopenableChannel):
     def collect(self) -> None:
         """Tear this object down without a word to the broker. Never blocks."""
         super().collect()
-        self.events.clear()
         self.__dict__.pop('basic_publish', None)
 
     def _send(
@@ -112,6 +107,8 @@ class PublishingChannel(ReopenableChannel):
     def _on_flow(self, active: bool) -> None:
         self.active = active
         self._answer(spec.Channel.FlowOk, 'b', (active,))
+        for callback in list(self.events.get('flow', ())):
+            self._connection_events.add(self, callback, active)
 
     def _basic_publish(
         self,

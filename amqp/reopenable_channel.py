@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from . import spec
 from .abstract_channel import AbstractChannel, MethodSig
+from .callback_sets import CallbackSets, ChannelCallbacks
 from .deadline import Deadline
 from .exceptions import (
     AMQPError,
@@ -101,6 +102,13 @@ class ReopenableChannel(AbstractChannel):
         self._connection_events = connection._events
         # Why the connection was lost, if that ended the channel.
         self._lost: BaseException | None = None
+        # Whether it has been opened, and nobody has been told of its end yet.
+        self._is_up = False
+        #: Sets of callbacks: ``basic_return`` (exc, exchange, routing_key,
+        #: message), ``basic_ack`` and ``basic_nack`` (delivery_tag, multiple),
+        #: ``cancel`` (consumer_tag), ``flow`` (active), ``close`` (error),
+        #: which is None where the channel was closed from here.
+        self.events: CallbackSets = ChannelCallbacks()
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__}: {self.channel_id} ({self._state.state})>'
@@ -188,6 +196,7 @@ class ReopenableChannel(AbstractChannel):
 
     def _on_open_ok(self, reserved: str = '') -> None:
         self._outbox.outbound = self._usable_connection()._outbound
+        self._is_up = True
         self._state.advance(ChannelEvent.RECV_OPEN_OK)
 
     def close(
@@ -254,6 +263,15 @@ class ReopenableChannel(AbstractChannel):
         elif not self._lose_state(error):
             self._unreported = error
             self._connection_events.add_report(self, self._report_close)
+        self._tell_of_end(error)
+
+    def _tell_of_end(self, error: BaseException | None) -> None:
+        """Have those told who want to know, once for each time that the channel was opened."""
+        with self._opening_lock:
+            was_up, self._is_up = self._is_up, False
+        if was_up:
+            for callback in list(self.events.get('close', ())):
+                self._connection_events.add_behind_loss(callback, error)
 
     def _report_close(self) -> None:
         """Raise the broker's reason for closing the channel, once."""
@@ -298,6 +316,9 @@ class ReopenableChannel(AbstractChannel):
         connection._registry.forget(self, reuse_id=let_go)
         self._lose_state(connection._lost_error())
         self._inbox.channel = self._outbox.outbound = None
+        if not connection._forked():
+            self._tell_of_end(connection._end_error() if self._lost else None)
+        self.events.clear()
         self.on_open = promise()
 
     def _prepare(self, sig: MethodSig) -> None:
@@ -371,6 +392,8 @@ class ReopenableChannel(AbstractChannel):
         if left is not None:
             connection._close_number(left)
         self._lose_state(error)
+        self._tell_of_end(error)
+        connection._wake_drainers()
         raise error
 
     def dispatch_method(self, method_sig: MethodSig, payload: bytes, content: Any) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from .abstract_channel import AbstractChannel, MethodSig
 from .abstract_transport import _AbstractTransport, _EarlierFrameCutOff
+from .callback_sets import CallbackSets, ConnectionCallbacks
 from .channel_registry import ChannelRegistry
 from .events import EventQueue
-from .exceptions import RecoverableConnectionError, without_traceback
+from .exceptions import AMQPError, RecoverableConnectionError, without_traceback
 from .frame_reader import FrameReader
 from .heartbeat_thread import HeartbeatThread
 from .method_framing import FrameHandler, FrameWriter, Outbound
@@ -56,6 +57,12 @@ class SingleUseConnection(AbstractChannel):
         self._state = StateMachine(CONNECTION_TRANSITIONS, ConnectionState.NEW)
         # Why the connection is of no more use; None while it is.
         self._cause: BaseException | None = None
+        # Whether it has been open, and whether it was ended from here.
+        self._was_open = False
+        self._ended_here = False
+        #: Sets of callbacks: ``blocked`` (reason), ``unblocked`` (), ``close``
+        #: (error), which is None where the connection was closed from here.
+        self.events: CallbackSets = ConnectionCallbacks()
         self._transport: _AbstractTransport | None = None
         # What it has counted, when it is gone.
         self._counts = (0,) * len(COUNTERS)
@@ -179,7 +186,7 @@ class SingleUseConnection(AbstractChannel):
         Waits of other threads end with `RecoverableConnectionError`. In a
         forked child it leaves the parent's connection alone.
         """
-        self._tear_down(RecoverableConnectionError('connection already closed'))
+        self._tear_down(RecoverableConnectionError('connection already closed'), here=True)
         if not self._forked():
             self._events.run_lasting()
 
@@ -198,14 +205,17 @@ class SingleUseConnection(AbstractChannel):
         error.__cause__ = cause
         return error
 
-    def _tear_down(self, cause: BaseException) -> bool:
-        """End everything; whether *cause* is the first that is known for it."""
+    def _tear_down(self, cause: BaseException, here: bool = False) -> bool:
+        """End everything; whether *cause* is the first that is known for it.
+
+        :param here: whether it was asked for.
+        """
         if self._forked():
             self._renew_locks()
         with self._cause_lock:
             first = self._cause is None
             if first:
-                self._cause = without_traceback(cause)
+                self._cause, self._ended_here = without_traceback(cause), here
                 self._state.advance(ConnectionEvent.LOST)
             self._frame_writer = self._own_writer = self._outbound = None
             self._on_inbound_frame = None
@@ -233,8 +243,25 @@ class SingleUseConnection(AbstractChannel):
         self.on_open = self.on_tune_ok = promise()
         self.connection = None
         self._events.clear()
+        self._note_end()
         self._reader.wake_all()
         return first
+
+    def _note_end(self) -> None:
+        """Have those told who want to know of the end, each once."""
+        callbacks = self.events.pop('close', None)
+        self.events.clear()
+        if callbacks and self._was_open:
+            error = self._end_error()
+            for callback in callbacks:
+                self._events.add_behind_end(callback, error)
+
+    def _end_error(self) -> BaseException | None:
+        """What ended the connection, as it is raised; None where that was asked for."""
+        if self._ended_here:
+            return None
+        cause = self._cause
+        return without_traceback(cause) if isinstance(cause, AMQPError) else self._lost_error()
 
     def _give_up_channels(self) -> None:
         for channel in list(self.channels.values()):

@@ -192,14 +192,21 @@ class WritingConnection(SingleUseConnection):
         now = time.monotonic()
         if now >= self._next_look or self._usable_transport().holds_data():
             if len(self._events) < BACKLOG_LIMIT:
-                self._reader.look(LOOK_LIMIT)
-                self._reader.leave_nothing_unseen()
+                self._look()
             self._next_look = now + LOOK_INTERVAL
             if self._outbound is not None and self._blocked_reason is None:
                 self._outbound.next_look = self._next_look
             self._check_usable()
         if self._blocked_reason is not None or not channel.active:
             self._wait_unblocked(channel, deadline)
+
+    def _look(self) -> None:
+        try:
+            self._reader.look(LOOK_LIMIT)
+            self._reader.leave_nothing_unseen()
+        except BaseException:
+            self._run_behind_loss()
+            raise
 
     def _wait_unblocked(self, channel: Any, deadline: Deadline) -> None:
         def unblocked() -> bool:
@@ -226,11 +233,15 @@ class WritingConnection(SingleUseConnection):
             self._outbound.next_look = 0.0
         if self.on_blocked is not None:
             self._events.add(self, self.on_blocked, reason)
+        for callback in list(self.events.get('blocked', ())):
+            self._events.add(self, callback, reason)
 
     def _on_unblocked(self) -> None:
         self._blocked_reason = None
         if self.on_unblocked is not None:
             self._events.add(self, self.on_unblocked)
+        for callback in list(self.events.get('unblocked', ())):
+            self._events.add(self, callback)
 
     def batch(self) -> AbstractContextManager[None]:
         """Within the block, what is sent is put off and sent together.
@@ -297,7 +308,11 @@ class WritingConnection(SingleUseConnection):
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat now; an error tells that the connection is lost. Thread-safe."""
-        self._write_heartbeat(self._usable_transport(), None)
+        try:
+            self._write_heartbeat(self._usable_transport(), None)
+        except BaseException:
+            self._run_behind_loss()
+            raise
 
     def _write_heartbeat(self, transport: _AbstractTransport, timeout: float | None) -> None:
         self._write_frame(transport, timeout, spec.FRAME_HEARTBEAT, 0, None, None, None)
@@ -322,8 +337,10 @@ class WritingConnection(SingleUseConnection):
         self._check_usable()
         try:
             self._keep_heartbeat(self._usable_transport())
-        except ConnectionForced as exc:
-            self._fail(exc)
+        except BaseException as exc:
+            if isinstance(exc, ConnectionForced):
+                self._fail(exc)
+            self._run_behind_loss()
             raise
 
     def _keep_heartbeat(self, transport: _AbstractTransport, patience: float = 0) -> None:

@@ -35,6 +35,7 @@ LAYERS = {
         'queue_arguments',
         'timers',
         'unsettled',
+        'callback_sets',
     },
     3: {
         'method_framing',
