@@ -9,7 +9,7 @@ from . import spec
 from .abstract_channel import MethodSig, _WriteFailed
 from .basic_message import Message
 from .confirming_channel import ConfirmingChannel
-from .exceptions import AMQPError, ConsumerCancelled
+from .exceptions import AMQPError, ConsumerCancelled, EncodeError
 from .reopenable_channel import ReopenableChannel
 from .states import ChannelState
 from .utils import bytes_to_str, get_logger
@@ -123,7 +123,7 @@ class ConsumingChannel(ConfirmingChannel):
     ) -> str:
         """Start a consumer and return its tag.
 
-        :param consumer_tag: unique on this channel; made up if empty.
+        :param consumer_tag: unique on this channel, else `EncodeError`; made up if empty.
         :param no_local: RabbitMQ ignores it.
         :param no_ack: messages count as acknowledged when they are sent.
         :param exclusive: no other consumer on the queue.
@@ -141,8 +141,11 @@ class ConsumingChannel(ConfirmingChannel):
         # Before anything is noted down: an argument may be wrong, and
         # reopening the channel forgets its consumers.
         self._encode_arguments(spec.Basic.Consume, argsig, args)
-        self._prepare(spec.Basic.Consume)
         consumer_tag = bytes_to_str(consumer_tag)
+        if consumer_tag in self.callbacks:  # RabbitMQ would end the connection
+            text = f"argument 'consumer_tag': {consumer_tag!r} is in use on this channel"
+            raise EncodeError(text, spec.Basic.Consume)
+        self._prepare(spec.Basic.Consume)
         self._inbox.direct = self._is_direct()
         self._left_behind.discard(consumer_tag)
         left_behind = self._left_behind.copy()

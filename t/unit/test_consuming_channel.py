@@ -79,6 +79,39 @@ def test_a_consumer_without_a_callback(channel, wire, caplog, no_ack):
     assert caplog.messages == [REJECTED_MESSAGE_WITHOUT_CALLBACK % (7, 'tag', 'e', 'k')]
 
 
+@pytest.mark.parametrize('again', ['tag', b'tag'])
+def test_a_tag_in_use_is_refused(channel, wire, again):
+    """RabbitMQ would end the whole connection."""
+    seen = []
+    channel.basic_consume('q', 'tag', callback=lambda message: seen.append(message.body))
+    with pytest.raises(amqp.EncodeError, match="'consumer_tag': 'tag' is in use on this channel"):
+        channel.basic_consume('other', again, callback=print, no_ack=True, on_cancel=print)
+    wire.deliver(1, 'tag', 1, b'to the first')
+    drain(channel.connection)
+    assert seen == [b'to the first']
+    assert channel.cancel_callbacks == {}
+    assert channel.no_ack_consumers == set()
+    channel.connection.channel().basic_consume('q', 'tag')  # it is free on another channel
+    channel.basic_cancel('tag')
+    channel.basic_consume('other', 'tag')
+    sent = wire.seen(commands.Basic.Consume, 3)
+    assert [each.queue for each in sent] == ['q', 'q', 'other']
+
+
+@pytest.mark.parametrize(
+    'end', [lambda channel: channel.basic_cancel('tag', nowait=True), lambda channel: None]
+)
+def test_a_tag_is_free_when_its_consumer_is_gone(channel, wire, end):
+    channel.basic_consume('q', 'tag', on_cancel=print)
+    end(channel)
+    if channel.consumer_tags:
+        wire.send(1, CLOSE)
+        with pytest.raises(amqp.NotFound):
+            drain(channel.connection)
+    assert channel.basic_consume('q', 'tag') == 'tag'
+    assert channel.consumer_tags == ['tag']
+
+
 def test_a_consume_that_fails_leaves_no_callback(peer, connect):
     channel = scripted(
         peer, connect, on={commands.Basic.Consume: lambda w, number, _: w.send(number, CLOSE)}
