@@ -140,7 +140,7 @@ def keys_of(node: ast.Attribute) -> set[str]:
         deliveries = amqp.spec.Basic.Deliver, amqp.spec.Basic.GetOk
         return {name for method in deliveries for name, _ in methods[method].arguments}
     assert node.attr == 'events'
-    return {'basic_return', 'basic_ack', 'basic_nack'}
+    return set(value_of(node).NAMES)
 
 
 def value_of(node: ast.expr) -> Any:

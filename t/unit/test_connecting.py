@@ -115,6 +115,24 @@ def test_one_url(peers, connect):
     assert connection.client_heartbeat == 30
 
 
+@pytest.mark.parametrize(
+    ('query', 'options', 'agreed'),
+    [('', {}, 0), ('?heartbeat=30', {}, 30), ('', {'heartbeat': 20}, 20)],
+)
+def test_there_are_no_heartbeats_unless_asked_for(peers, connect, query, options, agreed):
+    """Whatever the broker proposes; the keepalives of TCP are there in any case."""
+
+    def welcome(wire: Wire) -> None:
+        wire.handshake(heartbeat=60)
+        wire.serve()
+
+    peer = peers(welcome)
+    connection = connect(url(peer.host, query and f'/{query}'), **options)
+    assert connection.heartbeat == agreed
+    assert peer.wire().seen(commands.Connection.TuneOk)[0].heartbeat == agreed
+    assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 def test_options_take_the_place_of_the_urls(peers, connect):
     peer = peers()
     connection = connect(
