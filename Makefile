@@ -21,7 +21,7 @@ BENCH = $(COMPILED)/bin/python -m t.benchmarks
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint type unit unit-pure unit-compiled docs integration integration-gevent \
-	integration-eventlet bench bench-quick coverage wheels clean
+	integration-eventlet bench bench-quick bench-threads coverage wheels clean
 
 demo: $(COMPILED)/package
 ifdef AMQP_URL
@@ -71,6 +71,12 @@ bench: $(COMPILED)/tools
 
 bench-quick: $(COMPILED)/tools
 	$(BENCH) --quick $(BENCH_ARGS)
+
+# What threads get that share a connection, and what its locks cost, by both builds.
+bench-threads: $(COMPILED)/tools $(PURE)/tools
+	@extra/bootstrap.sh broker
+	for build in $(PURE) $(COMPILED); do \
+		$(BROKER) env PYTHONSAFEPATH=1 $$build/bin/python t/benchmarks/threads.py || exit; done
 
 coverage: $(PURE)/tools
 # Without the storms of signals: they would interrupt the measuring where it holds a lock.

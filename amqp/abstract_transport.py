@@ -632,27 +632,29 @@ class _AbstractTransport:
         """
         if deadline is None:
             deadline = self._write_deadline()
-        self._acquire_write_lock(deadline)
         try:
+            self._acquire_write_lock(deadline)
             self._put(_gathered(parts), deadline)
             self.frames_sent += frames
             if frames > 1:  # of a method with content
                 self.messages_sent += 1
         finally:
-            self._write_lock.release()
+            self._release_write_lock()
 
     def write_at_once(self, parts: list[Buffer], frames: int = 0) -> bool:
         """As `write_all`, unless another thread is writing: False, and nothing was sent."""
         lock = self._write_lock
-        if lock._is_owned() or not lock.acquire(False):
-            return False
         try:
+            if not lock.acquire(False):
+                return False
             self._put(parts, None)
             self.frames_sent += frames
             if frames > 1:  # of a method with content
                 self.messages_sent += 1
-        finally:
-            lock.release()
+        except BaseException:
+            self._release_write_lock()
+            raise
+        lock.release()
         return True
 
     def _put(self, parts: list[Buffer], deadline: Deadline | None) -> None:
@@ -708,11 +710,11 @@ class _AbstractTransport:
             self._send_put_off(self._write_deadline() if deadline is None else deadline)
 
     def _send_put_off(self, deadline: Deadline) -> None:
-        self._acquire_write_lock(deadline)
         try:
+            self._acquire_write_lock(deadline)
             self._send_batch(deadline)
         finally:
-            self._write_lock.release()
+            self._release_write_lock()
 
     def _send_batch(self, deadline: Deadline | None) -> None:
         while self._batch:
@@ -763,6 +765,11 @@ class _AbstractTransport:
                     f"another thread's write stood still for {self.stall_timeout} s",
                 )
             before = self.bytes_sent
+
+    def _release_write_lock(self) -> None:
+        """Give it back, if this thread has it: a signal handler may have raised before it did."""
+        if self._write_lock._is_owned():
+            self._write_lock.release()
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0

@@ -3,7 +3,8 @@
 What is read and written between two calls into Python can't be interrupted
 where there is a GIL; where there is none, a critical section sees to it. Those
 who wait do so on locks of their own. The first of them may find it taken again when
-it is woken, by a thread that had the GIL; the next time it is kept for that one.
+it is woken, by a thread that had the GIL; the next time it is kept for that one. It is woken
+once, not with each release until it has the GIL.
 """
 
 cimport cython
@@ -12,7 +13,6 @@ from .clock cimport monotonic
 from .thread_roles cimport are_threads_native, current
 
 import threading
-from contextlib import suppress
 from threading import TIMEOUT_MAX
 
 __all__ = ('OwnedLock',)
@@ -76,6 +76,9 @@ cdef class OwnedLock:
             self._waiting.append(woken)
             taken = self._take()
             while not taken and woken.acquire(timeout=left(timeout, end)):
+                # Ahead of the next try: who has it then is to wake us again.
+                with cython.critical_section(self):
+                    self._woken = None
                 taken = self._take()
                 if not taken:
                     self._heir = me  # only the first one that waits is ever woken
@@ -93,8 +96,22 @@ cdef class OwnedLock:
             return  # who has it wakes somebody
         # A copy, for those woken take themselves off the list.
         for woken in self._waiting[:1]:
-            with suppress(RuntimeError):  # by another thread, at the same moment
+            if self._has_been_woken(woken):
+                return
+            try:  # no suppress(): a signal handler might run within
                 woken.release()
+            except RuntimeError:
+                pass  # by another thread, at the same moment
+
+    cdef bint _has_been_woken(self, object woken) except -1:
+        """Whether it has, where threads are the system's; from now on it has."""
+        cdef bint before
+        if not self._is_native:
+            return False  # there a release may run other code and not come to its end
+        with cython.critical_section(self):
+            before = self._woken is woken
+            self._woken = woken
+        return before
 
 
 cdef object left(double timeout, double end):

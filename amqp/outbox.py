@@ -63,14 +63,22 @@ class Outbox:
         if outbound is None or not outbound.may_send() or not isinstance(message, Message):
             return False
         flags = (1 if mandatory else 0) | (2 if immediate else 0)
-        with self.lock:
-            return (
+        lock = self.lock
+        try:  # no `with`: it takes as long as the rest of both locks
+            lock.acquire()
+            sent = (
                 self.state.state is OPEN
                 and self.unreported is None
                 and self.active
                 and not self.confirm_mode.is_used()
                 and outbound.publish(self.channel_id, message, exchange, routing_key, flags)
             )
+        except BaseException:
+            if lock._is_owned():  # a signal handler may have raised before it was
+                lock.release()
+            raise
+        lock.release()
+        return sent
 
     def settle(self, method_sig: tuple[int, int], delivery_tag: Any, flag: Any) -> bool:
         """Send basic.ack or basic.reject. False: nothing was sent.

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import amqp
 from amqp.locks import OwnedLock
 from t.helpers.threads import SOON, Background, Interrupted, until
 
@@ -71,6 +72,44 @@ def test_who_waits_gets_it(lock):
     waiting += [Background(take_and_give_back, lock, True, SOON) for _ in range(5)]
     lock.release()
     assert all(each.result() for each in waiting)
+
+
+@pytest.mark.skipif(amqp.speedups == 'pure', reason='the lock is one of Python there')
+def test_who_waits_is_woken_once_while_it_cannot_run(lock, monkeypatch):
+    """The GIL may stay for milliseconds with a thread that takes the lock again and again."""
+    has_gil = threading.Event()
+    wakings = []
+
+    class Slow:
+        def __init__(self):
+            self._lock = make()
+
+        def acquire(self, **timeout):
+            if not self._lock.acquire(**timeout):
+                return False
+            return not timeout or has_gil.wait(SOON)
+
+        def release(self):
+            wakings.append(self)
+            self._lock.release()
+
+    make = threading.Lock
+
+    def wait_slowly():
+        monkeypatch.setattr(threading, 'Lock', Slow)
+        return take_and_give_back(lock)
+
+    lock.acquire()
+    waiting = Background(wait_slowly)
+    until(lambda: lock._waiting)
+    monkeypatch.undo()
+    for _ in range(100):
+        lock.release()
+        lock.acquire()
+    assert len(wakings) == 1
+    has_gil.set()
+    lock.release()
+    assert waiting.result()
 
 
 def test_a_wait_ends(lock):
