@@ -264,6 +264,8 @@ def test_publishers_of_other_channels_go_on(peer, connect):
     """Threads publish on their own channels while one channel is closed again and again."""
     peer.serve(on={commands.Queue.Declare: closing(404, 'NOT_FOUND')})
     connection = connect()
+    # Or what the kernel takes from the publisher keeps the peer busy for long.
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
     failing, healthy = connection.channel(), connection.channel()
     stop = threading.Event()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,8 @@ def test_threads_that_share_the_connection(peer: Peer, connect: Connect) -> None
 
         peer.serve(on={commands.Queue.Declare: leave_upon_the_third})
         connection = connect()
+        # Or what the kernel takes from the publisher keeps the peer busy for long.
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
         uses = [(use, connection.channel()) for use in ('drain', 'call', 'publish', 'confirm')]
         threads = [Background(again_and_again, USES[use], connection, on) for use, on in uses]
         peer.finished(number)
