@@ -1,4 +1,6 @@
 # C types for basic_message.py, and no logic.
+cimport cython
+
 from .content cimport GenericContent
 
 
@@ -8,3 +10,7 @@ cdef class Message(GenericContent):
     cdef public bint _is_delivered
     cdef public bint _is_text
     cdef public object channel
+
+    cdef _decode_text(self)
+    @cython.locals(octets=bytes, offset=Py_ssize_t)
+    cdef _content_encoding(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from struct import Struct
 
 from .content import GenericContent
@@ -24,6 +23,9 @@ DELIVERY_INFO = ('consumer_tag', 'delivery_tag', 'redelivered', 'exchange', 'rou
 #: Their flags, in the first octet of the properties.
 CONTENT_TYPE = 0x80
 CONTENT_ENCODING = 0x40
+
+#: The name of the usual encoding, as it is written.
+UTF_8 = b'\x05utf-8'
 
 _longlong = Struct('>Q')
 
@@ -175,8 +177,10 @@ class Message(GenericContent):
         self._is_text = False
         encoding = self._content_encoding()
         if encoding:
-            with suppress(LookupError, UnicodeError, TypeError):  # "binary", "gzip" are no text
+            try:  # noqa: SIM105 - suppress() costs more than all the rest
                 self._body = self._body.decode(encoding, 'surrogatepass')
+            except (LookupError, UnicodeError, TypeError):
+                pass  # "binary", "gzip" are no text
 
     def _content_encoding(self) -> Any:
         octets = self._octets
@@ -186,6 +190,8 @@ class Message(GenericContent):
         if not octets[0] & CONTENT_ENCODING:
             return None
         offset = 3 + octets[2] if octets[0] & CONTENT_TYPE else 2
+        if octets[offset : offset + len(UTF_8)] == UTF_8:
+            return 'utf-8'
         return loads('s', octets, offset)[0][0]
 
     def _body_complete(self, body: bytes) -> None:
