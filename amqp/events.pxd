@@ -1,5 +1,7 @@
 # C types for events.py, and no logic.
 
+cimport cython
+
 from .thread_roles cimport CallbackThreads
 
 
@@ -15,4 +17,5 @@ cdef class EventQueue:
 
     cpdef bint pending(self)
     cpdef run(self, callback, argument)
+    @cython.locals(me=cython.ulonglong)
     cpdef note_drainer(self, bint polls)

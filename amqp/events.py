@@ -74,7 +74,7 @@ class EventQueue:
 
         Returns what is to be given to `end_collecting`.
         """
-        outer, self._inbound_thread = self._inbound_thread, threading.get_ident()
+        outer, self._inbound_thread = self._inbound_thread, self._in_callback.ident()
         return outer
 
     def end_collecting(self, outer: int) -> None:
@@ -83,7 +83,7 @@ class EventQueue:
 
     def is_collecting_here(self) -> bool:
         """Whether this thread is taking frames in."""
-        return self._inbound_thread == threading.get_ident()
+        return self._inbound_thread == self._in_callback.ident()
 
     def add(self, channel: Any, callback: Callable[..., Any], *args: Any) -> None:
         """Have a callback run later; at once where this thread takes no frames in.
@@ -224,7 +224,7 @@ class EventQueue:
 
     def note_drainer(self, polls: bool) -> None:
         """This thread drains the connection; *polls* when it won't wait for frames."""
-        me = threading.get_ident()
+        me = self._in_callback.ident()
         if self._drainer_ident != me:
             self._drainer_ident = me
             self._drainer = threading.current_thread()
@@ -240,7 +240,7 @@ class EventQueue:
         """
         if self._in_callback.has_me():
             return False
-        me = threading.get_ident()
+        me = self._in_callback.ident()
         drainer = self._drainer
         return (
             drainer is None

@@ -29,4 +29,5 @@ cdef class CallbackThreads:
 
     cpdef enter(self)
     cpdef leave(self)
+    cpdef unsigned long long ident(self) except? 0
     cpdef bint has_me(self) except -1

@@ -116,6 +116,10 @@ class CallbackThreads:
         """This thread's callback has ended."""
         self._threads.discard(threading.get_ident())
 
+    def ident(self) -> int:
+        """The number of this thread."""
+        return threading.get_ident()
+
     def has_me(self) -> bool:
         """Whether this thread is within a callback."""
         return threading.get_ident() in self._threads

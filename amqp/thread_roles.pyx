@@ -131,8 +131,13 @@ cdef class CallbackThreads:
             else:
                 self._others.discard(me)
 
+    cpdef unsigned long long ident(self) except? 0:
+        """The number of this thread."""
+        return current(self._is_native)
+
     cpdef bint has_me(self) except -1:
         """Whether this thread is within a callback."""
         cdef unsigned long long me = current(self._is_native)
         with cython.critical_section(self):
-            return self._first == me or me in self._others
+            # Who isn't the first makes a number of Python's only where there are others.
+            return self._first == me or (len(self._others) > 0 and me in self._others)

@@ -237,7 +237,7 @@ def test_a_timeout_raised_by_a_frame_handler_breaks_the_connection(connection, r
 
 def test_a_frame_at_a_time_beside_another_reader(connection, reader):
     assert reader._role.try_take()
-    assert Background(connection.blocking_read, 0.01).result() is False
+    assert Background(connection.blocking_read, 0.3).result() is False
     other = Background(reader.read_one, FOR_EVER)
     until(lambda: reader._role._waiting)
     connection.collect()
