@@ -241,7 +241,8 @@ class ReopenableChannel(AbstractChannel):
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         """The broker closes the channel: answer, and tell whoever has to do with it."""
         error = error_for_code(reply_code, reply_text, (class_id, method_id), ChannelError)
-        # No other thread may send a method behind the close-ok.
+        # No other thread may send a method behind the close-ok, nor open the
+        # channel again before what it was is forgotten.
         lock = self._send_lock
         outer = lock._is_owned()
         try:
@@ -254,16 +255,19 @@ class ReopenableChannel(AbstractChannel):
             # Sent before the state changes, for then the number may be used again.
             self._answer(spec.Channel.CloseOk)
             self._state.advance(ChannelEvent.RECV_CLOSE)
+            self._end_with(error, was_closing)
         finally:
             if not outer and lock._is_owned():
                 lock.release()
+        self._tell_of_end(error)
+
+    def _end_with(self, error: AMQPError, was_closing: bool) -> None:
         if was_closing:
             self._unreported = error  # for our `close`, which ends here
             self._replies.succeed(spec.Channel.CloseOk, ())
         elif not self._lose_state(error):
             self._unreported = error
             self._connection_events.add_report(self, self._report_close)
-        self._tell_of_end(error)
 
     def _tell_of_end(self, error: BaseException | None) -> None:
         """Have those told who want to know, once for each time that the channel was opened."""

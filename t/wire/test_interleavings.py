@@ -199,6 +199,28 @@ def test_a_request_while_the_close_is_being_answered(peer, connect, stop):
     assert sent in (opened, [*opened, commands.Channel.Open, commands.Queue.Declare])
 
 
+@pytest.mark.parametrize('way', ['short', 'long'])
+def test_a_request_before_what_the_channel_was_is_forgotten(peer, connect, stop, way):
+    """It isn't opened again until then, or its new life would end with the old one."""
+    peer.serve()
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    if way == 'long':
+        channel._request_at_once = lambda *args: None
+    channel._lose_state = stop.before(channel._lose_state)
+    lock = channel._send_lock = WatchedLock(channel._send_lock)
+    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 10))
+    draining = Background(connection.drain_events, timeout=SOON)
+    stop.wait()
+    asking = Background(channel.queue_declare, 'q')
+    assert lock.is_awaited.wait(SOON)
+    stop.go_on()
+    errors = [error for error in (draining.error(), asking.error()) if error is not None]
+    assert [type(error) for error in errors] == [amqp.NotFound]
+    assert channel.queue_declare('later').queue == 'later'
+    assert len(wire.seen(commands.Channel.Open)) == 2
+
+
 def test_two_threads_that_enter_confirm_mode_at_the_same_moment(peer, connect):
     peer.serve()
     channel = connect().channel()
