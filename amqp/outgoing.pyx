@@ -28,12 +28,30 @@ cdef enum:
 
 cdef bytes END = bytes([FRAME_END])
 
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void* PyUnicode_DATA(object text)
+
 
 cdef inline int put_header(unsigned char* at, int kind, unsigned int channel_id, size_t size) noexcept nogil:
     at[0] = <unsigned char>kind
     put16(at + 1, channel_id)
     put32(at + 3, <unsigned int>size)
     return 0
+
+
+cdef bint is_encoded(Message message) except -1:
+    """Whether the body's memory holds its octets already: a short text of ASCII in UTF-8."""
+    cdef object encoding, body = message._body
+    if type(body) is not str or type(message._properties) is not dict:
+        return False
+    encoding = (<dict>message._properties).get('content_encoding')
+    return (
+        type(encoding) is str
+        and <str>encoding == 'utf-8'
+        and len(<str>body) <= JOIN_LIMIT
+        and PyUnicode_IS_COMPACT_ASCII(body)
+    )
 
 
 cpdef list encode_publish(
@@ -56,13 +74,14 @@ cpdef list encode_publish(
     cdef object body
     cdef bint plain = type(message) is Message
     cdef unsigned char* at
+    cdef const char* content = NULL
     cdef bytes octets
     if message is None:
         raise TypeError('None is not a Message')
     body = message._body
     open_writer(&writer)
     try:
-        if not plain or message._is_text or type(body) is not bytes:
+        if not plain or message._is_text or not (type(body) is bytes or is_encoded(message)):
             body = message.encoded_body()
         size = len(body)
         reserve(&writer, 13)
@@ -98,12 +117,16 @@ cpdef list encode_publish(
         if not size:
             return [written(&writer)]
         put_header(reserve(&writer, 7), FRAME_BODY, channel_id, size)
-        if size > JOIN_LIMIT or type(body) is not bytes:
+        if type(body) is bytes:
+            content = PyBytes_AS_STRING(body)
+        elif type(body) is str:
+            content = <const char*>PyUnicode_DATA(body)
+        if size > JOIN_LIMIT or content == NULL:
             return [written(&writer), body, END]
         octets = PyBytes_FromStringAndSize(NULL, writer.size + size + 1)
         at = <unsigned char*>PyBytes_AS_STRING(octets)
         memcpy(at, writer.data, writer.size)
-        memcpy(at + writer.size, PyBytes_AS_STRING(body), size)
+        memcpy(at + writer.size, content, size)
         at[writer.size + size] = FRAME_END
         return [octets]
     except EncodeError:
