@@ -267,6 +267,32 @@ def test_a_warm_shutdown_finishes_what_has_begun(site, pool):
     assert later.get(timeout=PATIENCE) == 1
 
 
+def test_a_full_prefetch_window_never_stalls(broker, tmp_path):
+    """The event loop sleeps unless the socket is readable: what has left the kernel is lost to it.
+
+    Requests and publishes of the worker's own, upon remote commands, take in deliveries besides
+    their replies. Nothing else wakes the worker then: no heartbeat, and no further delivery, for
+    its prefetch window is full.
+    """
+    with Site(broker, tmp_path, heartbeat=0) as site:
+        worker = site.start_worker('prefork')
+        control, execute = site.app.control, site.task('execute')
+        for number in range(2):
+            other = f'{site.queue}-{number}'
+            results = [execute.delay(key) for key in range(100)]
+            for command in (control.add_consumer, control.cancel_consumer):
+                answer = command(
+                    other, destination=[worker.name], reply=True, timeout=PATIENCE, limit=1
+                )
+                assert 'ok' in answer[0][worker.name]
+                results += [execute.delay(key) for key in range(50)]
+            assert [result.get(timeout=PATIENCE) for result in results] == [
+                *range(100),
+                *range(50),
+                *range(50),
+            ]
+
+
 # -- heartbeats
 
 
