@@ -782,6 +782,7 @@ def send(
 def same_tag_twice(channel: amqp.Channel, queue: str) -> None:
     channel.queue_declare(queue, exclusive=True)
     channel.basic_consume(queue, 'tag')
+    channel.callbacks.clear()  # or it would be refused before it is sent
     channel.basic_consume(queue, 'tag')
 
 
