@@ -38,7 +38,7 @@ from t.helpers.streams import (
     soon,
     within,
 )
-from t.helpers.threads import SOON, Background, until
+from t.helpers.threads import SOON, Background, Interrupted, until
 
 
 def test_its_repr_tells_where_it_stands(stream):
@@ -935,3 +935,25 @@ def test_what_was_sent_last_arrives_though_frames_read_ahead_are_left(stream, wa
     stream.peer.settimeout(SOON)
     assert stream.peer.recv(100) == b'close-ok'
     assert stream.peer.recv(100) == b''
+
+
+def test_a_close_that_is_interrupted_is_completed_by_the_next(stream):
+    """A signal handler's exception fell right before the socket was closed."""
+    sock = stream.transport.sock
+
+    class Interrupting:
+        _sock = sock
+        pending = True
+
+        def close(self):
+            if self.pending:
+                self.pending = False
+                raise Interrupted
+            sock.close()
+
+    stream.transport.sock = Interrupting()
+    with pytest.raises(Interrupted):
+        stream.transport.close()
+    stream.transport.close()
+    assert sock.fileno() == -1
+    assert stream.transport.sock is None

@@ -381,3 +381,17 @@ def test_what_is_put_off_is_counted_at_once(counted):
     assert (transport.frames_sent, transport.messages_sent, transport.bytes_sent) == (4, 1, 0)
     transport.end_batch(ONE)
     assert (transport.frames_sent, transport.messages_sent, transport.bytes_sent) == (4, 1, 15)
+
+
+def test_what_cannot_be_put_off_as_a_whole_is_not_in_part(counted):
+    """As where a signal handler raises in the midst of it."""
+
+    class Part(list):
+        """What can't be joined."""
+
+    with pytest.raises(TypeError):
+        counted.transport.write_at_once([b'begun', Part(b'rest')])
+    assert counted.transport.octets_given() == 0
+    counted.transport.write(b'whole')
+    counted.transport.flush()
+    assert received(counted, 5) == b'whole'

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+import amqp
 from amqp.events import EventQueue
+from t.helpers.threads import Interrupted
 
 
 class Channel:
@@ -279,3 +281,27 @@ def test_a_thread_that_runs_lasting_callbacks_is_within_one(events):
     assert events.may_run_here()
     events.run_lasting()
     assert seen == [False]
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='no handler runs within C')
+@pytest.mark.parametrize('how', ['queued', 'at once'])
+def test_an_exception_right_before_a_callback_is_left_leaves_it(events, channel, how):
+    threads = events._in_callback
+
+    class Late:
+        def __getattr__(self, name):
+            return getattr(threads, name)
+
+        def leave(self):
+            events._in_callback = threads
+            raise Interrupted
+
+    with collecting(events):
+        events.add(channel, str, 'x')
+    events._in_callback = Late()
+    with pytest.raises(Interrupted):
+        if how == 'queued':
+            events.run_next()
+        else:
+            events.run(str, 'x')
+    assert not threads.has_me()

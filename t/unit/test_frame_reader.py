@@ -861,3 +861,8 @@ def test_no_method_that_a_channel_listens_for_goes_past_it():
     assert {class_id << 16 | method_id for (class_id, method_id), _ in listened} & set(
         SIMPLE_METHODS
     ) == set()
+
+
+def test_what_another_thread_has_read_is_seen_under_the_role(connection, reader):
+    """It may come between a look and the taking of the role."""
+    assert not reader.wait_for_more(reader._role.is_mine, NOW)

@@ -11,7 +11,7 @@ import amqp
 from amqp import spec, utils
 from amqp.outbox import Outbox
 from amqp.states import CHANNEL_TRANSITIONS, ChannelState, StateMachine
-from t.helpers.threads import Background, until
+from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 
 ACK, REJECT = spec.Basic.Ack, spec.Basic.Reject
 
@@ -198,3 +198,35 @@ def test_a_child_sends_nothing_and_waits_for_no_lock(connection, channel):
         os._exit(0 if passed and utils.fork_generation() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert connection.bytes_sent == before
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='no handler runs within C')
+@pytest.mark.parametrize('where', ['channel', 'stream'])
+def test_an_exception_right_behind_the_taking_of_a_lock_leaves_it_to_be_had(
+    connection, channel, where
+):
+    holder, name = {
+        'channel': (channel._outbox, 'lock'),
+        'stream': (connection.transport, '_write_lock'),
+    }[where]
+    lock = getattr(holder, name)
+    setattr(holder, name, InterruptedLock(lock))
+    before = connection.bytes_sent
+    with pytest.raises(Interrupted):
+        publish(channel)
+    assert connection.bytes_sent == before
+    assert Background(lock.acquire, False).result()
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='no handler runs within C')
+def test_an_exception_while_a_lock_is_waited_for_is_what_is_raised(channel):
+    class Awaited:
+        def __init__(self, lock):
+            self.release, self._is_owned = lock.release, lock._is_owned
+
+        def acquire(self, blocking=True):
+            raise Interrupted
+
+    channel._outbox.lock = Awaited(channel._outbox.lock)
+    with pytest.raises(Interrupted):
+        publish(channel)

@@ -266,3 +266,10 @@ def test_an_exception_right_behind_the_taking_of_the_lock_leaves_it_to_be_had(ch
     with pytest.raises(Interrupted):
         channel.basic_publish(amqp.Message(b'x'), timeout=5)
     assert Background(lock.acquire, timeout=5).result()
+
+
+def test_a_confirm_that_was_put_aside_until_the_channel_was_lost(channel):
+    channel.confirm_select()
+    channel.connection.collect()
+    channel._on_basic_ack(1, False)
+    assert not channel.is_open

@@ -111,3 +111,18 @@ def test_repr(timers):
     assert repr(timer) == '<Timer 1 (due at 1.5)>'
     timer.cancel()
     assert repr(timer) == '<Timer 1 (over)>'
+
+
+def test_one_that_is_being_put_in_order_is_seen_by_others(timers):
+    """By a thread that looks whether to wait, and one that asks for another timer."""
+    seen = []
+
+    class Due(float):
+        def __lt__(self, other):
+            seen.append(timers.is_earlier(2.0))
+            return float(self) < other
+
+    timers.add(Due(1.0), print)
+    assert timers.next_due() == 1.0
+    assert seen
+    assert all(seen)

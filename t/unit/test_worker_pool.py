@@ -14,7 +14,7 @@ from pamqp.heartbeat import Heartbeat
 
 import amqp
 from amqp.worker_pool import WorkerPool
-from t.helpers.threads import SOON, Background, until
+from t.helpers.threads import SOON, Background, Interrupted, until
 
 LOST = amqp.RecoverableConnectionError
 
@@ -427,3 +427,18 @@ def test_an_exception_of_a_signal_handler_ends_it_in_order(peer, connect):
     delivery.result()
     wire.seen(commands.Basic.Ack)
     wire.seen(commands.Channel.Close)
+
+
+def test_an_exception_while_a_message_is_handed_to_a_worker_gives_it_back(bench):
+    """As a signal handler's may fall there."""
+    bench.start(print)
+    [consume] = bench.wire.seen(commands.Basic.Consume)
+
+    def submit(*args):
+        raise Interrupted
+
+    bench.pool._executor.submit = submit
+    bench.wire.deliver(1, consume.consumer_tag, 1, b'x')
+    assert isinstance(bench.run.error(), Interrupted)
+    [reject] = bench.wire.seen(commands.Basic.Reject)
+    assert (reject.delivery_tag, reject.requeue) == (1, True)

@@ -409,3 +409,23 @@ def test_a_delivery_beside_the_reply_of_another_thread(peer, connect):
     assert channel.queue_declare('q').queue == 'q'
     drainer.result()
     assert ran_in == [drainer.thread.ident]
+
+
+def test_a_signal_handler_that_ticks_in_the_midst_of_a_tick(peer, connect):
+    """The verdict on the peer is within: it doesn't wait for itself."""
+    peer.serve(handshake={'heartbeat': 60})
+    connection = connect(heartbeat=60)
+    connection._heartbeat.last_received -= 1_000
+    transport, handled = connection.transport, []
+
+    def has_news():
+        if not handled:
+            handled.append(None)
+            connection.heartbeat_tick()
+        return True
+
+    transport.has_news = has_news
+    transport.received_at -= 1_000
+    Background(connection.heartbeat_tick).result()
+    assert handled
+    assert connection.connected
