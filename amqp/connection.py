@@ -8,9 +8,11 @@ Threads
 
 Lock order
     The reader's role, a channel's ``_send_lock``, the transport's write lock.
-    All others are leaves: nothing is acquired under them. No thread waits for
-    the role while it holds one of these (but for subclasses that dispatch in
-    threads of their own, which may for a moment where the stream is dead).
+    All others are leaves: none of these is waited for under them. (But for an
+    `amqp.rpc.Client`'s ``_listen_lock``, which is taken before all of them, to
+    open its channel.) No thread waits for the role while it holds one of these
+    (but for subclasses that dispatch in threads of their own, which may for a
+    moment where the stream is dead).
 """
 
 from __future__ import annotations
