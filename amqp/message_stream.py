@@ -7,10 +7,11 @@ it stays in order; the thread that iterates takes it from there.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
 from contextlib import suppress
-from types import TracebackType
+from types import BuiltinFunctionType, TracebackType
 
 from .basic_message import Message
 from .deadline import Deadline
@@ -44,6 +45,7 @@ class Feed:
         'is_waited_for',
         'messages',
         'unsettled',
+        'user',
     )
 
     def __init__(self, channel: Any, consumer_tag: str, unsettled: Unsettled | None) -> None:
@@ -61,6 +63,8 @@ class Feed:
         self.error: BaseException | None = None
         #: Whether a thread waits in the stream.
         self.is_waited_for = False
+        #: The thread that was the last to wait, or has begun it.
+        self.user = threading.get_ident()
         # Taken by the one thread that cancels.
         self._cancelling = [consumer_tag]
 
@@ -106,6 +110,7 @@ class Feed:
             if self.is_stopped or self.is_over:
                 raise StopIteration
             self.is_waited_for = True
+            self.user = threading.get_ident()
             try:
                 if not self.connection._drain_until(self.is_ready, deadline):
                     return None
@@ -141,6 +146,15 @@ class Feed:
         """As `close`. An error has lost the channel, whose messages are back then."""
         with suppress(AMQPError, OSError):
             self.close()
+
+    def is_let_go_by_a_loop(self) -> bool:
+        """Whether this may be the event loop of gevent or eventlet, which must not wait.
+
+        It lets go of what a greenlet's last wait was made with: it isn't the user.
+        """
+        return self.user != threading.get_ident() and not isinstance(
+            threading.get_ident, BuiltinFunctionType
+        )
 
     def close_later(self) -> None:
         """Close when the connection is drained next. Takes no lock."""
@@ -228,7 +242,7 @@ class MessageStream:
         feed: Feed | None = getattr(self, '_feed', None)
         if feed is None or feed.is_closed() or sys.is_finalizing():
             return
-        if is_collecting_here():
+        if is_collecting_here() or feed.is_let_go_by_a_loop():
             # Any lock may be held at this point, and no callback is expected to run.
             feed.close_later()
         else:

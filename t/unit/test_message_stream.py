@@ -387,6 +387,22 @@ def test_a_tag_of_the_channel_before_is_not_settled_on_the_next(channel, wire):
     assert rejected(wire, 1) == [1]
 
 
+@pytest.mark.parametrize('waited', [True, False])
+def test_the_loop_of_greenlets_does_not_wait(channel, wire, monkeypatch, waited):
+    """It may be what lets go of a stream in the end, for it keeps what a wait was made with."""
+    stream = channel.consume('q')
+    if waited:
+        wire.deliver(1, stream.consumer_tag, 1)
+        assert next(stream).delivery_tag == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, 'get_ident', lambda: -1)
+        del stream
+    assert len(channel.consumer_tags) == 1
+    sync(channel)  # a wait of any greenlet closes it
+    assert channel.consumer_tags == []
+    assert rejected(wire, waited) == [1] * waited
+
+
 @pytest.mark.parametrize('no_ack', [True, False])
 def test_the_connection_is_lost(peer, connect, no_ack):
     """What needs an acknowledgement is delivered again; what needs none is yielded."""
