@@ -11,4 +11,5 @@ cdef class ConfirmMode:
     cdef public Py_ssize_t window
 
     cpdef bint is_used(self)
+    cdef bint _is_awaiting_here(self)
     cpdef bint is_full(self)

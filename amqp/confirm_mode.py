@@ -35,8 +35,8 @@ class ConfirmMode:
         self._waiting = 0
         # By what the fate of messages was left open, until such a wait tells.
         self._loss: BaseException | None = None
-        # Threads that publish and will wait for the confirm.
-        self._awaiting: set[int] = set()
+        # Threads that publish and will wait for the confirm; None before there is any.
+        self._awaiting: set[int] | None = None
 
     def is_on(self) -> bool:
         """Whether the broker confirms what is published."""
@@ -64,16 +64,25 @@ class ConfirmMode:
 
     def begin_awaiting(self) -> None:
         """This thread will wait for the confirms of what it publishes from now on."""
+        if self._awaiting is None:
+            with self._lock:
+                if self._awaiting is None:
+                    self._awaiting = set()
         self._awaiting.add(threading.get_ident())
 
     def end_awaiting(self) -> None:
         """It won't any longer."""
-        self._awaiting.discard(threading.get_ident())
+        if self._awaiting is not None:
+            self._awaiting.discard(threading.get_ident())
 
     def outstanding(self) -> int:
         """How many messages await their confirms."""
         confirms = self._confirms
         return 0 if confirms is None else len(confirms)
+
+    def _is_awaiting_here(self) -> bool:
+        awaiting = self._awaiting
+        return awaiting is not None and threading.get_ident() in awaiting
 
     def is_full(self) -> bool:
         """Whether as many messages are in flight as may be.
@@ -97,7 +106,7 @@ class ConfirmMode:
         :param confirmation: what to number it by; by default a new one.
         """
         owned = confirmation is not None
-        awaited = owned or threading.get_ident() in self._awaiting
+        awaited = owned or self._is_awaiting_here()
         if confirmation is None:
             confirmation = Confirmation(awaited, content if self.window else None)
         likeness = None

@@ -54,6 +54,10 @@ class ConsumingChannel(ConfirmingChannel):
         spec.Basic.GetOk: '_on_get_ok',
     }
 
+    # Of `no_ack_consumers` those that were ended without waiting: messages may
+    # be under way. Made for the first of them.
+    _left_behind: set[str] | None = None
+
     def __init__(
         self,
         connection: Any,
@@ -68,8 +72,6 @@ class ConsumingChannel(ConfirmingChannel):
         self.cancel_callbacks: dict[str, CancelCallback] = {}
         #: Tags of the consumers whose messages need no acknowledgement.
         self.no_ack_consumers: set[str] = set()
-        # Those of them that were ended without waiting: messages may be under way.
-        self._left_behind: set[str] = set()
 
     @property
     def auto_decode(self) -> bool:
@@ -103,7 +105,7 @@ class ConsumingChannel(ConfirmingChannel):
         self.callbacks.clear()
         self.cancel_callbacks.clear()
         self.no_ack_consumers.clear()
-        self._left_behind.clear()
+        self._left_behind = None
         return super()._lose_state(error)
 
     # -- consumers
@@ -147,8 +149,8 @@ class ConsumingChannel(ConfirmingChannel):
             raise EncodeError(text, spec.Basic.Consume)
         self._prepare(spec.Basic.Consume)
         self._inbox.direct = self._is_direct()
-        self._left_behind.discard(consumer_tag)
-        left_behind = self._left_behind.copy()
+        left_behind = set(self._left_behind or ()) - {consumer_tag}
+        self._arrived({consumer_tag})
         self.callbacks[consumer_tag] = callback
         if on_cancel is not None:
             self.cancel_callbacks[consumer_tag] = on_cancel
@@ -162,10 +164,15 @@ class ConsumingChannel(ConfirmingChannel):
             raise
         if not nowait:
             # The reply came behind the last messages of consumers ended before.
-            left_behind &= self._left_behind
-            self._left_behind -= left_behind
+            left_behind &= self._left_behind or set()
+            self._arrived(left_behind)
             self.no_ack_consumers -= left_behind
         return consumer_tag
+
+    def _arrived(self, consumer_tags: set[str]) -> None:
+        """No messages of these consumers are under way."""
+        if self._left_behind is not None:
+            self._left_behind.difference_update(consumer_tags)
 
     def basic_cancel(
         self, consumer_tag: str, nowait: bool = False, argsig: str = 'sb'
@@ -189,6 +196,8 @@ class ConsumingChannel(ConfirmingChannel):
             self.cancel_callbacks.pop(consumer_tag, None)
             self._end_stream(consumer_tag)
             if consumer_tag in self.no_ack_consumers:
+                if self._left_behind is None:
+                    self._left_behind = set()
                 self._left_behind.add(consumer_tag)
         return tag
 
@@ -215,7 +224,7 @@ class ConsumingChannel(ConfirmingChannel):
     def _remove_consumer(self, consumer_tag: str) -> CancelCallback | None:
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
-        self._left_behind.discard(consumer_tag)
+        self._arrived({consumer_tag})
         self._end_stream(consumer_tag)
         return self.cancel_callbacks.pop(consumer_tag, None)
 
