@@ -306,6 +306,8 @@ class SingleUseConnection(AbstractChannel):
     def _usable_transport(self) -> _AbstractTransport:
         transport = self._transport
         if transport is None or self._cause is not None:
+            if transport is not None:  # a signal handler's exception may have cut the end short
+                transport.close()
             raise self._lost_error()
         if self._fork_generation != fork_generation():
             raise RecoverableConnectionError('this connection belongs to the parent process')

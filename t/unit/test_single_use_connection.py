@@ -250,3 +250,20 @@ def test_an_end_that_a_signal_interrupted_is_completed_by_the_next(connection, m
     connection.collect()
     assert sock.fileno() == -1
     assert connection.channels == {}
+
+
+def test_a_stream_that_a_signal_kept_open_is_closed_by_the_next_use(connection, monkeypatch):
+    """The peer is to see the end of what was cut off, though nobody calls `collect`."""
+    transport, sock, channel = connection.transport, connection.sock, connection.channel()
+
+    def interrupted():
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transport, 'close', interrupted)
+        with pytest.raises(Interrupted):
+            connection._fail(amqp.RecoverableConnectionError('cut off'))
+    assert sock.fileno() > 0
+    with pytest.raises(amqp.RecoverableConnectionError, match='cut off'):
+        channel.basic_publish(amqp.Message(b'x'))
+    assert sock.fileno() == -1
