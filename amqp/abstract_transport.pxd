@@ -29,6 +29,7 @@ cdef class _AbstractTransport:
     cdef public object stall_timeout
     cdef public bint read_torn
     cdef public bint write_torn
+    cdef public object _torn_by
     cdef public object _ambient_timeout
     cdef public ReadBuffer _read_buffer
     cdef public Py_ssize_t _borrowed

@@ -145,6 +145,8 @@ class _AbstractTransport:
         #: part: that direction of the stream is out of step for good.
         self.read_torn = False
         self.write_torn = False
+        # What tore the latter.
+        self._torn_by: BaseException | None = None
         # What others set with sock.settimeout() or having_timeout().
         self._ambient_timeout: float | None = None
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)
@@ -660,7 +662,7 @@ class _AbstractTransport:
     def _put(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
-            raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
+            raise self._earlier_cut_off()
         size = sum(map(len, parts)) if self._batches else BATCH_LIMIT + 1
         if self._batch and len(self._batch) + size > BATCH_LIMIT:
             self._send_batch(deadline)
@@ -719,7 +721,7 @@ class _AbstractTransport:
     def _send_batch(self, deadline: Deadline | None) -> None:
         while self._batch:
             if self.write_torn:
-                raise _EarlierFrameCutOff('an earlier frame was cut off half-way')
+                raise self._earlier_cut_off()
             sock = self._usable_socket()
             in_doubt = True
             try:
@@ -735,9 +737,9 @@ class _AbstractTransport:
                 continue
             except TimeoutError as exc:
                 raise _lost(exc) from exc
-            except BaseException:
+            except BaseException as exc:
                 if in_doubt:
-                    self.write_torn = True
+                    self._torn_by, self.write_torn = exc, True
                 raise
             if deadline is None:
                 deadline = self._write_deadline()
@@ -810,13 +812,18 @@ class _AbstractTransport:
             # Without a payload, and so a heartbeat: it is of use even later.
             self._batch += b''.join(parts)
             return exc
-        self.write_torn = True
-        if not expired:
-            return exc
-        error = RecoverableConnectionError(
-            f'a write stopped half-way: {exc} ({sent} octets of it had left)'
-        )
-        error.__cause__ = exc
+        error: BaseException = exc
+        if expired:
+            error = RecoverableConnectionError(
+                f'a write stopped half-way: {exc} ({sent} octets of it had left)'
+            )
+            error.__cause__ = exc
+        self._torn_by, self.write_torn = error, True
+        return error
+
+    def _earlier_cut_off(self) -> _EarlierFrameCutOff:
+        error = _EarlierFrameCutOff('an earlier frame was cut off half-way')
+        error.__cause__ = self._torn_by
         return error
 
     def _wait_to_send(self, want: int, deadline: Deadline) -> None:

@@ -196,8 +196,12 @@ class SingleUseConnection(AbstractChannel):
         That is the cause itself, or `RecoverableConnectionError` for an error
         of the socket.
         """
+        if isinstance(cause, _EarlierFrameCutOff):
+            # The thread that cut it off may not have told yet.
+            self._tear_down(cause.__cause__ or cause)
+            return self._lost_error()
         first = self._tear_down(cause)
-        if not first and isinstance(cause, (OSError, _EarlierFrameCutOff)):
+        if not first and isinstance(cause, OSError):
             return self._lost_error()  # what another thread met with has led to this
         if not isinstance(cause, OSError):
             return cause

@@ -288,6 +288,24 @@ def test_a_write_behind_one_that_is_cut_off(peer, connect, stop):
     assert not peer.wire().published
 
 
+def test_a_write_behind_one_whose_thread_has_not_told_yet(peer, connect):
+    """The stream itself knows what has torn it."""
+    peer.serve()
+    connection = connect()
+    channel, transport = connection.channel(), connection.transport
+
+    def fail(sock, data):
+        raise ConnectionResetError(104, 'reset by the test')
+
+    fake(SimpleNamespace(transport=transport), send=[lambda sock, data: sock.send(data[:3]), fail])
+    with pytest.raises(ConnectionResetError):
+        transport.write(b'\x08\0\0\0\0\0\0\xce')
+    with pytest.raises(LOST, match='reset by the test'):
+        channel.basic_publish(Message('y'), routing_key='q')
+    with pytest.raises(LOST, match='reset by the test'):
+        connection.drain_events(timeout=0)
+
+
 def test_a_write_that_is_put_off_while_its_batch_ends(peer, connect, stop):
     """Whoever ends the batch waits for it, and sends it."""
     peer.serve()
