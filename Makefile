@@ -21,7 +21,7 @@ BENCH = $(COMPILED)/bin/python -m t.benchmarks
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint type unit unit-pure unit-compiled docs integration integration-gevent \
-	integration-eventlet bench bench-quick bench-threads coverage wheels clean
+	integration-eventlet bench bench-quick bench-threads bench-confirms coverage wheels clean
 
 demo: $(COMPILED)/package
 ifdef AMQP_URL
@@ -73,6 +73,10 @@ bench-quick: $(COMPILED)/tools
 	$(BENCH) --quick $(BENCH_ARGS)
 
 # What threads get that share a connection, and what its locks cost, by both builds.
+bench-confirms: $(COMPILED)/tools
+	@extra/bootstrap.sh broker
+	$(BROKER) env PYTHONSAFEPATH=1 $(COMPILED)/bin/python t/benchmarks/confirms.py
+
 bench-threads: $(COMPILED)/tools $(PURE)/tools
 	@extra/bootstrap.sh broker
 	for build in $(PURE) $(COMPILED); do \
