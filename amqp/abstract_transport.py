@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import _socket
 import errno
-import select
 import sys
 import threading
 import time
-from _socket import MSG_PEEK, SHUT_RDWR, SO_KEEPALIVE, SO_RCVBUF, SOL_SOCKET
+from _socket import MSG_PEEK, SO_KEEPALIVE, SO_RCVBUF, SOL_SOCKET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from math import ceil, inf
+from math import inf
 
 from . import platform
 from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
@@ -31,9 +30,18 @@ from .exceptions import RecoverableConnectionError
 from .locks import OwnedLock
 from .read_buffer import CAPACITY, Payload, ReadBuffer
 from .sending import send_parts
+from .sockets import (
+    WANT_READ,
+    has_hung_up,
+    plain,
+    shut_down,
+    tcp_option,
+    unread_octets,
+    wait_until_ready,
+)
 from .spec import FRAME_OVERHEAD, PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
-from .waker import Waker, Woken
+from .waker import Waker
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -69,9 +77,6 @@ READ_PATIENCE = 0.05
 
 #: Octets unread that are counted at most, where the platform doesn't tell their number.
 PEEKED = 4096
-
-#: What a system call that could not go on is waiting for; `WANT_WRITE` is the other.
-WANT_READ = -1
 
 Buffer = bytes | bytearray | memoryview
 
@@ -253,7 +258,7 @@ class _AbstractTransport:
             if name in platform.KNOWN_TCP_OPTS and hasattr(_socket, name)
         }
         for option, value in self.socket_settings.items():
-            settings[_tcp_option(option)] = value
+            settings[tcp_option(option)] = value
         for number, value in settings.items():
             sock.setsockopt(platform.SOL_TCP, number, value)
 
@@ -276,7 +281,7 @@ class _AbstractTransport:
             if self.sock is None:
                 return
             self._forget_borrowed(self.sock)
-            _shut_down(self.sock)
+            shut_down(self.sock)
             if not self._waiting:
                 self._release_socket()
 
@@ -303,7 +308,7 @@ class _AbstractTransport:
     def peer_is_there(self) -> bool:
         """Whether the stream is open as far as the kernel knows; takes no byte of it."""
         sock = self.sock
-        return self.connected and sock is not None and not _hung_up(sock) and self._peek() != b''
+        return self.connected and sock is not None and not has_hung_up(sock) and self._peek() != b''
 
     def data_is_waiting(self) -> bool:
         """Whether the peer has sent what nobody has looked at yet.
@@ -326,7 +331,7 @@ class _AbstractTransport:
         try:
             sock = self._usable_socket()
             limit = sock.getsockopt(SOL_SOCKET, SO_RCVBUF) // 8
-            unread = _unread(sock)
+            unread = unread_octets(sock)
             if unread is None:
                 limit = min(PEEKED, limit)
                 unread = len(self._peek(limit) or b'')
@@ -362,7 +367,7 @@ class _AbstractTransport:
     def _peek(self, limit: int = 1) -> bytes | None:
         """What is next in the kernel: b'' at the end of the stream, None for nothing yet."""
         try:
-            return _socket.socket.recv(_plain(self._usable_socket()), limit, MSG_PEEK)
+            return _socket.socket.recv(plain(self._usable_socket()), limit, MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -438,7 +443,7 @@ class _AbstractTransport:
             with self._close_lock:
                 sock = self._usable_socket()
                 self._waiting.add(wait)
-            ready = _poll(sock, want, remaining, waker)
+            ready = wait_until_ready(sock, want, remaining, waker)
         finally:
             # Whatever a signal handler raised, wherever: a wait that stays would
             # keep the socket from being closed.
@@ -845,80 +850,6 @@ class _AbstractTransport:
     def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
         """Octets sent of the parts, or what to wait for."""
         return send_parts(sock, parts)
-
-
-def _tcp_option(option: int | str) -> int:
-    if isinstance(option, int):
-        return option
-    number = getattr(_socket, option, None)
-    if number is None:
-        raise ValueError(f'socket_settings: this platform has no option {option!r}')
-    return int(number)
-
-
-def _plain(sock: Any) -> Any:
-    """What `_socket.socket`'s methods take: eventlet and gevent wrap theirs."""
-    return getattr(sock, 'fd', None) or getattr(sock, '_sock', sock)
-
-
-def _shut_down(sock: socket.socket) -> None:
-    try:
-        # An SSLSocket's own would forget the session that another thread may be using.
-        _socket.socket.shutdown(_plain(sock), SHUT_RDWR)
-    except OSError as exc:
-        if exc.errno not in (errno.ENOTCONN, errno.EINVAL, errno.EBADF):
-            raise
-
-
-def _poll(
-    sock: socket.socket, want: int, timeout: float | None, waker: Waker | None = None
-) -> bool:
-    """Wait until the socket is ready or has failed; False after *timeout* seconds.
-
-    Raises `Woken` where only the *waker* is ready. The select module's names
-    are looked up at each call: gevent and eventlet replace them, and not all
-    platforms have poll.
-    """
-    if hasattr(select, 'poll'):
-        poller = select.poll()
-        poller.register(sock, select.POLLIN if want == WANT_READ else select.POLLOUT)
-        if waker is not None:
-            poller.register(waker, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(None if timeout is None else ceil(timeout * 1000))}
-    else:
-        readers: list[Any] = [sock] if want == WANT_READ else []
-        writers = [] if readers else [sock]
-        if waker is not None:
-            readers.append(waker)
-        found = select.select(readers, writers, [sock], timeout)
-        ready = {each.fileno() for each in (*found[0], *found[1], *found[2])}
-    if waker is not None and ready == {waker.fileno()}:
-        waker.clear()
-        raise Woken
-    return bool(ready)
-
-
-def _hung_up(sock: socket.socket) -> bool:
-    """Whether the peer has closed, even if what it sent before is still unread.
-
-    Only where poll can tell that: on Linux.
-    """
-    if not hasattr(select, 'poll') or not hasattr(select, 'POLLRDHUP'):
-        return False
-    poller = select.poll()
-    poller.register(sock, select.POLLRDHUP)
-    return bool(poller.poll(0))
-
-
-def _unread(sock: socket.socket) -> int | None:
-    """Octets that the kernel has for us, where the platform tells."""
-    try:
-        # Not on Windows; and used by those alone who tick and don't read.
-        from fcntl import ioctl
-        from termios import FIONREAD
-    except ImportError:
-        return None
-    return int.from_bytes(ioctl(sock.fileno(), FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:

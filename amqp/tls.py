@@ -10,10 +10,11 @@ import errno
 import threading
 from collections.abc import Mapping
 
-from .abstract_transport import WANT_READ, Buffer, _AbstractTransport
+from .abstract_transport import Buffer, _AbstractTransport
 from .addresses import AMQPS_PORT
 from .deadline import Deadline
 from .sending import WANT_WRITE
+from .sockets import WANT_READ
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:

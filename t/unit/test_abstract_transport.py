@@ -7,7 +7,6 @@ call, the kernel's ETIMEDOUT, a send that takes part of what it was given.
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import struct
@@ -399,14 +398,14 @@ def test_an_exception_while_the_borrowed_is_returned(stream):
 
 def test_in_a_forked_child_a_wait_that_was_under_way_reads_nothing(stream, monkeypatch):
     """A greenlet's goes on there, and what comes is the parent's."""
-    poll = module._poll
+    poll = module.wait_until_ready
 
     def fork_meanwhile(*args):
         stream.peer.sendall(encode(8, 0, b''))
         monkeypatch.setattr(module, 'fork_generation', lambda: 12345)
         return poll(*args)
 
-    monkeypatch.setattr(module, '_poll', fork_meanwhile)
+    monkeypatch.setattr(module, 'wait_until_ready', fork_meanwhile)
     with pytest.raises(ConnectionAbortedError, match='parent'):
         stream.transport.read_frame(soon())
     assert stream.transport.bytes_recv == 0
@@ -872,25 +871,6 @@ def test_in_a_forked_child_it_leaves_the_stream_alone(stream, monkeypatch):
     kept.close()
 
 
-@pytest.mark.parametrize('code', [errno.ENOTCONN, errno.EINVAL, errno.EBADF])
-def test_a_shutdown_of_what_is_shut_down(monkeypatch, code):
-    monkeypatch.setattr(module, '_socket', failing(OSError(code, os.strerror(code))))
-    module._shut_down(None)
-
-
-def test_a_shutdown_that_fails_otherwise(monkeypatch):
-    monkeypatch.setattr(module, '_socket', failing(OSError(errno.ENOTSOCK, 'no socket')))
-    with pytest.raises(OSError, match='no socket'):
-        module._shut_down(None)
-
-
-@pytest.mark.parametrize('name', ['fd', '_sock'])
-def test_the_sockets_of_eventlet_and_gevent_are_unwrapped(stream, name):
-    plain = stream.transport.sock
-    assert module._plain(SimpleNamespace(**{name: plain})) is plain
-    assert module._plain(plain) is plain
-
-
 # -- waiting without poll
 
 
@@ -903,25 +883,6 @@ def test_where_there_is_no_poll(stream, monkeypatch):
     stream.fill()
     with pytest.raises(TimeoutError):
         stream.transport.write(b'x', within(0.02))
-
-
-def test_a_wait_is_rounded_up(stream):
-    """To the next millisecond: rounding down would spin."""
-    waited = []
-
-    class Poller:
-        def register(self, *args):
-            pass
-
-        def poll(self, milliseconds):
-            waited.append(milliseconds)
-            return []
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, 'poll', Poller)
-        assert not module._poll(stream.peer, module.WANT_READ, 0.0101)
-        assert not module._poll(stream.peer, module.WANT_READ, None)
-    assert waited == [11, None]
 
 
 @pytest.mark.parametrize('watched', [False, True])

@@ -58,6 +58,7 @@ LAYERS = {
         'channel_registry',
         'credentials',
         'waker',
+        'sockets',
         'garbage',
     },
     4: {
@@ -132,6 +133,9 @@ SAME_LAYER = {
     ('connection', 'handshake'),
     ('abstract_transport', 'addresses'),
     ('abstract_transport', 'waker'),
+    ('abstract_transport', 'sockets'),
+    ('sockets', 'waker'),
+    ('tls', 'sockets'),
     ('abstract_transport', 'clock'),
     ('abstract_transport', 'locks'),
     ('abstract_transport', 'sending'),

@@ -8,9 +8,9 @@ import ssl
 import pytest
 import trustme
 
-from amqp import abstract_transport as module
 from amqp.exceptions import RecoverableConnectionError
 from amqp.sending import WANT_WRITE
+from amqp.sockets import WANT_READ
 from amqp.spec import PROTOCOL_HEADER
 from amqp.tls import SSLTransport
 from t.helpers.streams import (
@@ -306,7 +306,7 @@ def test_closed_by_another_thread_meanwhile(operation):
 @pytest.mark.parametrize('want', WANTS)
 def test_a_handshake_that_wants_something(want):
     stream = tls_stream(do_handshake=[want])
-    found = {ssl.SSLWantReadError: module.WANT_READ, ssl.SSLWantWriteError: WANT_WRITE}
+    found = {ssl.SSLWantReadError: WANT_READ, ssl.SSLWantWriteError: WANT_WRITE}
     assert stream.transport._shake_hands(stream.transport.sock) == found[type(want)]
     stream.close()
 

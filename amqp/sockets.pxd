@@ -1,0 +1,1 @@
+# Compiled as it stands: it has no C types.
