@@ -284,7 +284,8 @@ class ReopenableChannel(AbstractChannel):
             raise error
 
     def _take_unreported(self) -> AMQPError | None:
-        error, self._unreported = self._unreported, None
+        with self._opening_lock:  # of two threads that ask, one is told
+            error, self._unreported = self._unreported, None
         return error
 
     def _lose_state(self, error: BaseException) -> bool:

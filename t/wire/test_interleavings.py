@@ -179,12 +179,8 @@ def test_a_request_on_a_channel_that_is_closed_since_it_was_looked_at(peer, conn
     assert asked == ['later']
 
 
-def test_a_request_while_the_close_is_being_answered(peer, connect, stop):
-    """It waits for the answer, and then for the channel to be opened again."""
-    peer.serve()
-    connection = connect()
-    channel, wire = connection.channel(), peer.wire()
-    channel._answer = stop.behind(channel._answer)
+def ask_behind_a_close(connection, channel, wire, stop):
+    """Make a request while another thread stops within a close of the broker's: one is told."""
     lock = channel._send_lock = WatchedLock(channel._send_lock)
     wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 10))
     draining = Background(connection.drain_events, timeout=SOON)
@@ -194,9 +190,46 @@ def test_a_request_while_the_close_is_being_answered(peer, connect, stop):
     stop.go_on()
     errors = [error for error in (draining.error(), asking.error()) if error is not None]
     assert [type(error) for error in errors] == [amqp.NotFound]
+
+
+def test_a_request_while_the_close_is_being_answered(peer, connect, stop):
+    """It waits for the answer, and then for the channel to be opened again."""
+    peer.serve()
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    channel._answer = stop.behind(channel._answer)
+    ask_behind_a_close(connection, channel, wire, stop)
     sent = [type(frame) for number, frame in wire.received if number == 1]
     opened = [commands.Channel.Open, commands.Channel.CloseOk]
     assert sent in (opened, [*opened, commands.Channel.Open, commands.Queue.Declare])
+
+
+def test_two_that_ask_why_the_channel_was_closed(peer, connect, stop):
+    """One of them is told."""
+    peer.serve()
+    channel = connect().channel()
+    error = amqp.NotFound('no queue')
+
+    class Outbox(SimpleNamespace):
+        @property
+        def unreported(self):
+            found = self.found
+            stop()
+            return found
+
+        @unreported.setter
+        def unreported(self, error):
+            self.found = error
+
+    outbox, channel._outbox = channel._outbox, Outbox(found=error)
+    lock = channel._opening_lock = WatchedLock(threading.RLock())
+    asking = [Background(channel._report_close)]
+    stop.wait()
+    asking.append(Background(channel._report_close))
+    assert lock.is_awaited.wait(SOON)
+    stop.go_on()
+    assert [each.error() for each in asking] == [error, None]
+    channel._outbox = outbox
 
 
 @pytest.mark.parametrize('way', ['short', 'long'])
@@ -208,15 +241,7 @@ def test_a_request_before_what_the_channel_was_is_forgotten(peer, connect, stop,
     if way == 'long':
         channel._request_at_once = lambda *args: None
     channel._lose_state = stop.before(channel._lose_state)
-    lock = channel._send_lock = WatchedLock(channel._send_lock)
-    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 10))
-    draining = Background(connection.drain_events, timeout=SOON)
-    stop.wait()
-    asking = Background(channel.queue_declare, 'q')
-    assert lock.is_awaited.wait(SOON)
-    stop.go_on()
-    errors = [error for error in (draining.error(), asking.error()) if error is not None]
-    assert [type(error) for error in errors] == [amqp.NotFound]
+    ask_behind_a_close(connection, channel, wire, stop)
     assert channel.queue_declare('later').queue == 'later'
     assert len(wire.seen(commands.Channel.Open)) == 2
 
