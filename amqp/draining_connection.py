@@ -21,6 +21,8 @@ TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers need
 if TYPE_CHECKING:
     from typing import Any
 
+    from .frame_reader import FrameReader
+
 __all__ = ('DrainingConnection',)
 
 NO_EVENT = 'no event came in time'
@@ -60,17 +62,18 @@ class DrainingConnection(WritingConnection):
         TLS or a callback's own calls have read it, is then handled along.
         Thread-safe; callbacks run in the calling thread.
         """
+        polls = timeout is not None and timeout == 0
+        reader = self._reader
         try:
-            if self._has_chores or not self._reader.deliver_next(timeout == 0):
+            if self._has_chores or not _deliver_next(reader, polls):
                 limit = self._patience() if timeout is None else Deadline(timeout, time.monotonic())
-                if not self._drain_one(_never, limit, timeout == 0):
+                if not self._drain_one(_never, limit, polls):
                     raise TimeoutError(NO_EVENT)
         except BaseException:
             self._run_behind_loss()
             raise
-        transport = self._transport  # None where a callback has closed it
-        if transport is not None and (timeout == 0 or transport.watched):
-            self._reader.leave_nothing_unseen(reports=True)
+        if _may_hide(reader, polls):
+            reader.leave_nothing_unseen(reports=True)
 
     def _patience(self) -> Deadline:
         """When a wait ends that nobody has set an end to."""
@@ -313,3 +316,14 @@ class DrainingConnection(WritingConnection):
 
 def _call(fn: Callable[[], Any]) -> Any:
     return fn()
+
+
+# Functions, for the sake of the types that the .pxd gives their argument.
+
+
+def _deliver_next(reader: FrameReader, polls: bool) -> bool:
+    return reader.deliver_next(polls)
+
+
+def _may_hide(reader: FrameReader, polls: bool) -> bool:
+    return reader.may_hide(polls)

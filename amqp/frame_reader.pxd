@@ -1,6 +1,7 @@
 # C types for frame_reader.py, and no logic.
 cimport cython
 
+from .abstract_transport cimport _AbstractTransport
 from .assembly cimport next_method, take_arguments, take_message
 from .basic_message cimport Message
 from .heartbeat cimport Heartbeat
@@ -22,7 +23,7 @@ cdef class FrameReader:
     cdef public ReaderRole _role
     cdef Py_ssize_t _fork_generation
     cdef long long _frames_taken
-    cdef object _transport
+    cdef _AbstractTransport _transport
     cdef ReadBuffer _buffer
     cdef Inbound _inbound
     cdef Py_ssize_t _max_message_size
@@ -30,11 +31,14 @@ cdef class FrameReader:
     cdef readonly Inbox _last
     cdef bint _is_over
 
-    @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound)
+    @cython.locals(
+        transport=_AbstractTransport, message=Message, buffer=ReadBuffer, inbound=Inbound
+    )
     cpdef bint deliver_next(self, bint polls) except -1
 
     cpdef wait_until(self, ready, Deadline deadline)
     cpdef bint advance(self, ready, Deadline deadline) except -1
+    cpdef bint may_hide(self, bint polls)
     cpdef leave_nothing_unseen(self, bint reports=*)
 
     @cython.locals(count=Py_ssize_t)
@@ -53,7 +57,9 @@ cdef class FrameReader:
     cdef _step_down(self)
     cdef _step_down_again(self)
     cdef _let_go(self)
-    cdef Message _next_message(self, ReadBuffer buffer, Inbound inbound)
+    cdef Message _next_message(
+        self, _AbstractTransport transport, ReadBuffer buffer, Inbound inbound
+    )
 
     @cython.locals(inbox=Inbox)
     cdef Inbox _inbox_of(self, Py_ssize_t channel_id)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from .abstract_transport import _AbstractTransport
 from .assembly import next_method, take_arguments, take_message
 from .basic_message import Message
 from .deadline import Deadline
@@ -87,7 +88,7 @@ class FrameReader:
         self._fork_generation = fork_generation()
         # How many of the frames that the buffer has handed out have been acted upon.
         self._frames_taken = 0
-        self._transport: Any = None
+        self._transport: _AbstractTransport | None = None
         self._buffer: ReadBuffer | None = None
         # What takes frames in, if it is this library's own.
         self._inbound: Inbound | None = None
@@ -222,17 +223,17 @@ class FrameReader:
             if not self._role.try_take() or self._events.pending():
                 return False
             self._events.note_drainer(polls)
-            buffer, inbound = self._buffer, self._inbound
-            if buffer is None or inbound is None:
+            transport, buffer, inbound = self._transport, self._buffer, self._inbound
+            if transport is None or buffer is None or inbound is None:
                 return False
-            message = self._next_message(buffer, inbound)
+            message = self._next_message(transport, buffer, inbound)
             if message is None and not self._take_method(buffer):
                 return False
             callback = self._find_callback(buffer, message)
             if message is not None and callback is None:
                 self._put_aside(buffer, inbound, message)
             if buffer.start == buffer.end:
-                self._transport.give_back()
+                transport.give_back()
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             raise self._failure(exc)  # noqa: B904 - it is or has the cause
         finally:
@@ -284,11 +285,12 @@ class FrameReader:
         finally:
             self._step_down()
 
-    def _next_message(self, buffer: ReadBuffer, inbound: Inbound) -> Message | None:
+    def _next_message(
+        self, transport: _AbstractTransport, buffer: ReadBuffer, inbound: Inbound
+    ) -> Message | None:
         """The next delivery, from the buffer or from what the kernel has."""
         if inbound.awaited:
             return None
-        transport = self._transport
         message = take_message(buffer, self._max_message_size)
         if message is None:
             if transport.is_drained or buffer.has_frame():
@@ -413,6 +415,14 @@ class FrameReader:
                 except BaseException:
                     self._step_down_again()
                     raise
+
+    def may_hide(self, polls: bool) -> bool:
+        """Whether what an event loop can't see may have been read.
+
+        :param polls: whether the call comes from what may be one.
+        """
+        transport = self._transport
+        return transport is not None and not self._is_over and (polls or transport.watched)
 
     def leave_nothing_unseen(self, reports: bool = False) -> None:
         """Handle what has left the kernel: an event loop can't see it.
@@ -549,16 +559,16 @@ class FrameReader:
     def _failure(self, exc: BaseException) -> BaseException:
         """What to raise for *exc*, which breaks the connection unless the stream is whole."""
         transport, buffer = self._transport, self._buffer
-        whole = (
+        if (
             transport is not None
             and not transport.read_torn
             and buffer is not None
             and buffer.frames_read == self._frames_taken
-        )
-        if whole and (
-            isinstance(exc, TimeoutError)
-            # Before a wait it sends what has been put off, which may be cut off too.
-            or not (isinstance(exc, FATAL_ERRORS) or transport.write_torn)
+            and (
+                isinstance(exc, TimeoutError)
+                # Before a wait it sends what has been put off, which may be cut off too.
+                or not (isinstance(exc, FATAL_ERRORS) or transport.write_torn)
+            )
         ):
             return exc
         failure: BaseException = self._connection()._fail(exc)

@@ -23,8 +23,11 @@ from .spec import (
 
 __all__ = ('ReadBuffer',)
 
-#: What one receive can take in: several hundred small messages.
-CAPACITY = 64 * 1024
+#: What one receive can take in: thousands of small messages, hundreds of 1 KiB.
+CAPACITY = 256 * 1024
+#: By how much it grows where a receive has filled it: large bodies, which it
+#: gets in the way of, are met with before it is large.
+GROWTH = 8
 #: What a connection keeps that has nothing to read.
 IDLE_CAPACITY = 4 * 1024
 #: From here on a body frame is received straight into its body.
@@ -149,7 +152,7 @@ class ReadBuffer:
         if awaited is not None and self._awaited_filled < len(awaited):
             return awaited[self._awaited_filled :]
         if self.start or self._full:
-            self._move(CAPACITY if self._full else len(self.data))
+            self._move(min(GROWTH * len(self.data), CAPACITY) if self._full else len(self.data))
             if self.end == CAPACITY:  # with the beginning of a larger frame
                 self._await_rest(*_header.unpack_from(self.data))
                 return self.space()

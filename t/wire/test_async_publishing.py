@@ -228,13 +228,16 @@ def test_callbacks_are_called_once_whoever_adds_them(publisher):
             each = Told()
             channel.publish_async(Message('x')).then(each.take, each.fail)
             told.append(each)
+        connection.call_soon_threadsafe(list)  # the last may have been told here
+
+    def confirm_all():
+        for tag in range(1, 3 * count + 1):
+            wire.messages(tag)
+            wire.send(1, ACK(tag))
 
     channel.confirm_select()
-    calls = [Background(publish_some) for _ in range(3)]
-    for tag in range(1, 3 * count + 1):
-        wire.messages(tag)
-        wire.send(1, ACK(tag))
-        connection.drain_events(timeout=SOON)
+    calls = [Background(publish_some) for _ in range(3)] + [Background(confirm_all)]
+    drain_until(connection, lambda: sum(map(len, told)) == 3 * count)
     for call in calls:
         call.result()
     assert [len(each.taken) for each in told] == [1] * 3 * count
