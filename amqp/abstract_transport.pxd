@@ -4,7 +4,7 @@ cimport cython
 from .clock cimport monotonic
 from .locks cimport OwnedLock
 from .read_buffer cimport ReadBuffer
-from .sending cimport send_parts
+from .sending cimport is_plain, send_parts
 
 
 cdef class _AbstractTransport:
@@ -29,6 +29,7 @@ cdef class _AbstractTransport:
     cdef public object stall_timeout
     cdef public bint read_torn
     cdef public bint write_torn
+    cdef public bint _is_layered
     cdef public object _torn_by
     cdef public object _ambient_timeout
     cdef public ReadBuffer _read_buffer
@@ -44,6 +45,7 @@ cdef class _AbstractTransport:
     cdef public bint _closed
     cdef public Py_ssize_t _fork_generation
 
+    @cython.locals(buffer=ReadBuffer)
     cpdef bint holds_data(self) except -1
     @cython.locals(lock=OwnedLock)
     cpdef bint write_at_once(self, list parts, Py_ssize_t frames=*) except -1
@@ -52,5 +54,9 @@ cdef class _AbstractTransport:
     @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)
     cdef _send_all(self, list parts, object deadline)
     cpdef _usable_socket(self)
+    cdef _open_socket(self)
     cdef _adopt_timeout(self, object sock)
     cpdef Py_ssize_t _send(self, object sock, list parts) except? -1
+
+
+cdef Py_ssize_t _size_of(list parts) except -1

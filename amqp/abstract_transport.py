@@ -29,7 +29,7 @@ from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
 from .locks import OwnedLock
 from .read_buffer import CAPACITY, Payload, ReadBuffer
-from .sending import send_parts
+from .sending import is_plain, send_parts
 from .sockets import (
     WANT_READ,
     has_hung_up,
@@ -150,6 +150,8 @@ class _AbstractTransport:
         #: part: that direction of the stream is out of step for good.
         self.read_torn = False
         self.write_torn = False
+        # Whether a layer below, TLS, takes octets from the kernel by itself.
+        self._is_layered = False
         # What tore the latter.
         self._torn_by: BaseException | None = None
         # What others set with sock.settimeout() or having_timeout().
@@ -344,7 +346,10 @@ class _AbstractTransport:
 
     def holds_data(self) -> bool:
         """Whether bytes have left the kernel and are not handed out as frames yet."""
-        return bool(self._read_buffer) or self._decrypted() > 0
+        buffer = self._read_buffer
+        if buffer.end > buffer.start or buffer.awaited is not None:
+            return True
+        return self._is_layered and self._decrypted() > 0
 
     def _decrypted(self) -> int:
         """Octets that a layer below has taken from the kernel, and we have not from it."""
@@ -401,10 +406,14 @@ class _AbstractTransport:
         return min(limits, default=None)
 
     def _usable_socket(self) -> socket.socket:
+        sock = self._open_socket()
+        self._adopt_timeout(sock)
+        return sock
+
+    def _open_socket(self) -> socket.socket:
         sock = self.sock
         if sock is None or self._closed:
             raise ConnectionAbortedError(errno.ECONNABORTED, 'the connection is closed')
-        self._adopt_timeout(sock)
         return sock
 
     def _adopt_timeout(self, sock: socket.socket) -> None:
@@ -668,7 +677,10 @@ class _AbstractTransport:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
             raise self._earlier_cut_off()
-        size = sum(map(len, parts)) if self._batches else BATCH_LIMIT + 1
+        if not self._batches and not self._batch:
+            self._send_all(parts, deadline)
+            return
+        size = _size_of(parts) if self._batches else BATCH_LIMIT + 1
         if self._batch and len(self._batch) + size > BATCH_LIMIT:
             self._send_batch(deadline)
         if size > BATCH_LIMIT:
@@ -785,7 +797,9 @@ class _AbstractTransport:
         begun = False
         try:
             while parts:
-                sock = self._usable_socket()
+                sock = self._open_socket()
+                if not is_plain(sock):
+                    self._adopt_timeout(sock)
                 begun = True
                 try:
                     count = self._send(sock, parts)
@@ -850,6 +864,10 @@ class _AbstractTransport:
     def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
         """Octets sent of the parts, or what to wait for."""
         return send_parts(sock, parts)
+
+
+def _size_of(parts: Sequence[Buffer]) -> int:
+    return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
 
 
 def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:

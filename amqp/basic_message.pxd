@@ -2,6 +2,7 @@
 cimport cython
 
 from .content cimport GenericContent
+from .tables cimport read_longlong
 
 
 cdef class Message(GenericContent):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from struct import Struct
-
 from .content import GenericContent
 from .exceptions import EncodeError
-from .tables import loads
+from .tables import loads, read_longlong
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ CONTENT_ENCODING = 0x40
 
 #: The name of the usual encoding, as it is written.
 UTF_8 = b'\x05utf-8'
-
-_longlong = Struct('>Q')
 
 
 class Message(GenericContent):
@@ -124,8 +120,7 @@ class Message(GenericContent):
             # Behind the consumer's tag, which has an octet of length.
             args = self.frame_args
             assert args is not None
-            tag: int = _longlong.unpack_from(args, METHOD_ID_SIZE + 1 + args[METHOD_ID_SIZE])[0]
-            return tag
+            return read_longlong(args, METHOD_ID_SIZE + 1 + args[METHOD_ID_SIZE])
         return (self._delivery_info or {}).get('delivery_tag')
 
     def process(self, requeue: bool = False) -> AbstractContextManager[Message]:

@@ -24,3 +24,7 @@ cdef class PublisherConfirms:
     cdef public Py_ssize_t unlisted
 
     cpdef publish(self, Confirmation confirmation, object likeness=*)
+    cpdef withdraw(self, Confirmation confirmation)
+    cpdef withdraw_behind(self, last)
+    @cython.locals(settled=list, each=Confirmation)
+    cpdef list settle(self, delivery_tag, bint multiple, bint acknowledged)

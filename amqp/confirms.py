@@ -135,7 +135,11 @@ class PublisherConfirms:
         An unknown tag settles nothing: a late answer must not confirm
         another message.
         """
-        settled = [self._outstanding.pop(tag) for tag in self._tags(delivery_tag, multiple)]
+        if multiple:
+            settled = [self._outstanding.pop(tag) for tag in self._tags_up_to(delivery_tag)]
+        else:
+            confirmation = self._outstanding.pop(delivery_tag, None)
+            settled = [] if confirmation is None else [confirmation]
         if settled and self._unlike is not None:
             if settled[-1].returned is None:
                 settled[-1].returned = self._unlike
@@ -143,8 +147,8 @@ class PublisherConfirms:
             self._unlike = None
         if not acknowledged or self._returned:
             self._note_failures(settled, acknowledged)
-        for confirmation in settled:  # last of all, for waiters look at nothing else
-            confirmation.acknowledged = acknowledged
+        for each in settled:  # last of all, for waiters look at nothing else
+            each.acknowledged = acknowledged
         return settled
 
     def _note_failures(self, settled: list[Confirmation], acknowledged: bool) -> None:
@@ -183,9 +187,7 @@ class PublisherConfirms:
             confirmation.error = error
         return failed
 
-    def _tags(self, delivery_tag: int, multiple: bool) -> list[int]:
-        if not multiple:
-            return [delivery_tag] if delivery_tag in self._outstanding else []
+    def _tags_up_to(self, delivery_tag: int) -> list[int]:
         if delivery_tag == 0:  # specification 1.8.3.13: all messages so far
             return list(self._outstanding)
         tags = []

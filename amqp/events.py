@@ -166,7 +166,7 @@ class EventQueue:
 
     def run_next(self) -> bool:
         """Run the next callback; whether there was one."""
-        event = self._next(self._callbacks)
+        event = _next_of(self._callbacks)
         if event is None:
             return False
         _, _, callback, args = event
@@ -201,7 +201,7 @@ class EventQueue:
 
     def raise_next(self) -> bool:
         """Raise the next error; whether there was a report, for it may be out of date."""
-        event = self._next(self._reports)
+        event = _next_of(self._reports)
         if event is None:
             return False
         _, _, report, args = event
@@ -211,16 +211,6 @@ class EventQueue:
     def run_any(self) -> bool:
         """Run the next callback or, without one, raise the next error; whether there was any."""
         return self.run_next() or self.raise_next()
-
-    @staticmethod
-    def _next(events: deque[Event]) -> Event | None:
-        while True:
-            try:
-                event = events.popleft()
-            except IndexError:
-                return None
-            if event[0].incarnation == event[1]:
-                return event
 
     def note_drainer(self, polls: bool) -> None:
         """This thread drains the connection; *polls* when it won't wait for frames."""
@@ -248,3 +238,14 @@ class EventQueue:
             or self._drainer_polls
             or not drainer.is_alive()
         )
+
+
+def _next_of(events: deque[Event]) -> Event | None:
+    while events:
+        try:
+            event = events.popleft()
+        except IndexError:
+            return None  # another thread was first
+        if event[0].incarnation == event[1]:
+            return event
+    return None

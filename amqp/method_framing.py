@@ -249,7 +249,7 @@ class Outbound:
         if parts is None:
             return False
         body = message._body
-        is_empty = (type(body) is bytes or type(body) is str) and not body
+        is_empty = not body and (type(body) is bytes or type(body) is str)
         return self._write_at_once(parts, 2 if is_empty else 3)
 
     def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
@@ -279,15 +279,27 @@ class Outbound:
                 replies.forget(reply)
         return sent
 
+    def octets_given(self) -> int:
+        """How many the transport has been given: sent, or put off by a batch."""
+        stream = self._stream
+        return 0 if stream is None else stream.bytes_sent + len(stream._batch)
+
+    def interrupted(self, exc: BaseException, before: int) -> None:
+        """Something was raised while a short way was gone.
+
+        :param before: what `octets_given` was: if it has changed, the connection is over.
+        """
+        self._connection._interrupted(exc, before)
+
     def _write_at_once(self, parts: list[Any], frames: int) -> bool:
         stream = self._stream
         if stream is None:
             return False
-        before = stream.bytes_sent + len(stream._batch)
+        before = self.octets_given()
         try:
             return stream.write_at_once(parts, frames)
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
-            self._connection._interrupted(exc, before)
+            self.interrupted(exc, before)
             raise self._connection._write_error(stream, exc)  # noqa: B904 - it is or has the cause
 
 

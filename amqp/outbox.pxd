@@ -1,5 +1,6 @@
 # C declarations of outbox.pyx, for the modules that use it.
 from .confirm_mode cimport ConfirmMode
+from .confirms cimport Confirmation
 from .locks cimport OwnedLock
 from .method_framing cimport Outbound
 from .states cimport StateMachine
@@ -23,6 +24,13 @@ cdef class Outbox:
         bint mandatory,
         bint immediate,
     ) except -1
+    cpdef Confirmation publish_numbered(
+        self,
+        object message,
+        object exchange,
+        object routing_key,
+        Confirmation confirmation=*,
+    )
     cpdef bint settle(self, tuple method_sig, object delivery_tag, bint flag) except -1
     cpdef bint send_settlement(
         self, tuple method_sig, object delivery_tag, bint flag

@@ -17,9 +17,14 @@ TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers need
 if TYPE_CHECKING:
     from typing import Any
 
+    from .confirms import Confirmation
+
 __all__ = ('Outbox',)
 
 OPEN = ChannelState.OPEN
+
+#: Arguments of basic.publish that end in neither flag.
+NO_FLAGS = b'\0'
 
 
 class Outbox:
@@ -79,6 +84,46 @@ class Outbox:
             raise
         lock.release()
         return sent
+
+    def publish_numbered(
+        self,
+        message: Any,
+        exchange: Any,
+        routing_key: Any,
+        confirmation: Confirmation | None = None,
+    ) -> Confirmation | None:
+        """Send basic.publish, with neither flag, in confirm mode. None: nothing was sent.
+
+        :param confirmation: what to number the message by; by default a new one.
+
+        Thread-safe. Raises what `Outbound.publish` and `ConfirmMode.number` do.
+        """
+        outbound = self.outbound
+        if outbound is None or not outbound.may_send() or not isinstance(message, Message):
+            return None
+        with self.lock:
+            confirm_mode = self.confirm_mode
+            if (
+                self.state.state is not OPEN
+                or self.unreported is not None
+                or not self.active
+                or not confirm_mode.is_on()
+                or confirm_mode.is_full()
+            ):
+                return None
+            before, last = outbound.octets_given(), confirm_mode.last_tag()
+            try:
+                confirmation = confirm_mode.number(NO_FLAGS, message, confirmation)
+                sent = confirmation is not None and outbound.publish(
+                    self.channel_id, message, exchange, routing_key, 0
+                )
+            except BaseException as exc:
+                outbound.interrupted(exc, before)
+                confirm_mode.withdraw_behind(last)
+                raise
+            if not sent:
+                confirm_mode.withdraw(confirmation)
+            return confirmation if sent else None
 
     def settle(self, method_sig: tuple[int, int], delivery_tag: Any, flag: Any) -> bool:
         """Send basic.ack or basic.reject. False: nothing was sent.

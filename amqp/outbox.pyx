@@ -1,6 +1,7 @@
 """Where what a channel sends most leaves by a short way: outbox.py in C."""
 
 from .basic_message cimport Message
+from .confirms cimport Confirmation
 
 from .confirm_mode import ConfirmMode
 from .locks import OwnedLock
@@ -9,6 +10,7 @@ from .states import ChannelState
 __all__ = ('Outbox',)
 
 cdef object OPEN = ChannelState.OPEN
+cdef bytes NO_FLAGS = b'\0'
 
 
 cdef class Outbox:
@@ -48,6 +50,54 @@ cdef class Outbox:
                     self.channel_id, message, exchange, routing_key, mandatory | immediate << 1
                 )
             )
+        finally:
+            lock.release()
+
+    cpdef Confirmation publish_numbered(
+        self,
+        object message,
+        object exchange,
+        object routing_key,
+        Confirmation confirmation=None,
+    ):
+        """Send basic.publish, with neither flag, in confirm mode. None: nothing was sent.
+
+        :param confirmation: what to number the message by; by default a new one.
+
+        Thread-safe. Raises what `Outbound.publish` and `ConfirmMode.number` do.
+        """
+        cdef Outbound outbound = self.outbound
+        cdef OwnedLock lock = self.lock
+        cdef ConfirmMode confirm_mode
+        cdef long long before
+        cdef bint sent
+        if outbound is None or not outbound.may_send() or not isinstance(message, Message):
+            return None
+        lock.acquire()
+        try:
+            confirm_mode = self.confirm_mode
+            if (
+                self.state.state is not OPEN
+                or self.unreported is not None
+                or not self.active
+                or not confirm_mode.is_on()
+                or confirm_mode.is_full()
+            ):
+                return None
+            before = outbound.octets_given()
+            last = confirm_mode.last_tag()
+            try:
+                confirmation = confirm_mode.number(NO_FLAGS, message, confirmation)
+                sent = confirmation is not None and outbound.publish(
+                    self.channel_id, message, exchange, routing_key, 0
+                )
+            except BaseException as exc:
+                outbound.interrupted(exc, before)
+                confirm_mode.withdraw_behind(last)
+                raise
+            if not sent:
+                confirm_mode.withdraw(confirmation)
+            return confirmation if sent else None
         finally:
             lock.release()
 

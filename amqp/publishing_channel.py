@@ -15,7 +15,6 @@ from .delivery_errors import delivery_error, returned_error, settle_promise
 from .exceptions import EncodeError, UnexpectedFrame
 from .protocol import basic_return_t
 from .reopenable_channel import ReopenableChannel
-from .states import ChannelState
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ __all__ = ('PublishingChannel',)
 
 #: The arguments of basic.publish.
 PUBLISH_FORMAT = 'Bssbb'
-
-OPEN = ChannelState.OPEN
 
 
 class PublishingChannel(ReopenableChannel):
@@ -143,15 +140,14 @@ class PublishingChannel(ReopenableChannel):
             try:
                 if self._outbox.publish(msg, exchange, routing_key, mandatory, immediate):
                     return None
+                if not (mandatory or immediate):  # those are noted down more closely
+                    confirmation = self._outbox.publish_numbered(msg, exchange, routing_key)
+                    if confirmation is not None:
+                        return confirmation
             except _WriteFailed as exc:
                 raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
         if not isinstance(msg, Message):
             raise _no_message(msg)
-        if timeout is None and argsig is PUBLISH_FORMAT:
-            flags = (1 if mandatory else 0) | (2 if immediate else 0)
-            confirmation = self._publish_at_once(msg, exchange, routing_key, flags)
-            if confirmation is not False:
-                return confirmation
         payload = self._encode_arguments(
             spec.Basic.Publish, argsig, (0, exchange, routing_key, mandatory, immediate)
         )
@@ -198,41 +194,6 @@ class PublishingChannel(ReopenableChannel):
                 f'{self._confirm_mode.window} messages are in flight, and none was confirmed in '
                 'time to send this one'
             ) from exc
-
-    def _publish_at_once(
-        self,
-        msg: Message,
-        exchange: str,
-        routing_key: str,
-        flags: int,
-        confirmation: Confirmation | None = None,
-    ) -> Confirmation | Literal[False] | None:
-        """Publish what is to be confirmed the short way; False where that isn't the way."""
-        connection, confirm_mode = self.connection, self._confirm_mode
-        outbound = self._outbox.outbound
-        if connection is None or outbound is None or not outbound.may_send():
-            return False
-        try:
-            with self._send_lock:
-                if self._state.state is not OPEN or self._unreported is not None or not self.active:
-                    return False
-                if not confirm_mode.is_used():
-                    return False
-                if flags or (confirm_mode.window and confirm_mode.is_full()):
-                    return False  # it is noted down more closely, or has to wait
-                before, last = connection._octets_given(), confirm_mode.last_tag()
-                try:
-                    confirmation = confirm_mode.number(b'\0', msg, confirmation)
-                    sent = outbound.publish(self.channel_id, msg, exchange, routing_key, flags)
-                except BaseException as exc:
-                    connection._interrupted(exc, before)
-                    confirm_mode.withdraw_behind(last)
-                    raise
-                if not sent:
-                    confirm_mode.withdraw(confirmation)
-                return confirmation if sent else False
-        except _WriteFailed as exc:
-            raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
 
     def _publish_in_time(
         self, payload: bytes, msg: Message, deadline: Deadline, confirmation: Confirmation | None
@@ -319,10 +280,12 @@ class PublishingChannel(ReopenableChannel):
             spec.Basic.Publish, PUBLISH_FORMAT, (0, exchange, routing_key, mandatory, immediate)
         )
         self._enter_confirm_mode()
-        if timeout is None:
-            flags = (1 if mandatory else 0) | (2 if immediate else 0)
-            if self._publish_at_once(msg, exchange, routing_key, flags, confirmation):
-                return
+        if timeout is None and not (mandatory or immediate):
+            try:
+                if self._outbox.publish_numbered(msg, exchange, routing_key, confirmation):
+                    return
+            except _WriteFailed as exc:
+                raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
         self._publish_with_care(payload, msg, timeout, confirm_timeout, confirmation)
 
     def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
@@ -402,7 +365,7 @@ class PublishingChannel(ReopenableChannel):
                 self._connection_events.add_lasting(settle_promise, each)
             elif each.returned is not None and not each.awaited and not self.events['basic_return']:
                 self._connection_events.add_report(self, self._report_failure, each)
-        for handler in list(self.events[event]):
+        for handler in list(self.events.get(event, ())):
             self._connection_events.add(self, handler, delivery_tag, multiple)
 
 

@@ -85,6 +85,8 @@ class PendingReplies:
 
     def succeed(self, method_sig: MethodSig, args: tuple[Any, ...]) -> bool:
         """That method has come: put it where it is awaited; whether it is."""
+        if not self._replies:
+            return False
         with self._lock:
             for reply in self._replies:
                 if method_sig in reply.methods:

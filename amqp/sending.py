@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers need
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ('WANT_WRITE', 'send_parts')
+__all__ = ('WANT_WRITE', 'is_plain', 'send_parts')
 
 #: What a send that could not go on is waiting for.
 WANT_WRITE = -2
@@ -21,6 +21,11 @@ try:
     IOV_MAX = min(os.sysconf('SC_IOV_MAX'), 1024)
 except (AttributeError, OSError, ValueError):
     IOV_MAX = 16
+
+
+def is_plain(sock: Any) -> bool:  # noqa: ARG001 - the twin in C looks at it
+    """Whether the socket's descriptor is written to, whatever timeout the socket has."""
+    return False
 
 
 def send_parts(sock: Any, parts: list[Any]) -> int:

@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 import _socket
 import os
 
-__all__ = ('WANT_WRITE', 'send_parts')
+__all__ = ('WANT_WRITE', 'is_plain', 'send_parts')
 
 #: What a send that could not go on is waiting for.
 WANT_WRITE = -2
@@ -69,7 +69,7 @@ cpdef Py_ssize_t send_parts(object sock, list parts) except? -1:
 
     The socket doesn't block. Raises OSError.
     """
-    if HAS_SENDMSG and (type(sock) is _plain_class or is_plain(sock)):
+    if is_plain(sock):
         return send_to(sock.fileno(), parts)
     try:
         if len(parts) == 1 or not hasattr(sock, 'sendmsg'):  # Windows has none
@@ -79,11 +79,16 @@ cpdef Py_ssize_t send_parts(object sock, list parts) except? -1:
         return WANT_WRITE
 
 
-cdef bint is_plain(object sock) except -1:
-    """Whether nobody has put something of his own between the socket and the kernel.
+cpdef bint is_plain(object sock) except -1:
+    """Whether the socket's descriptor is written to, whatever timeout the socket has.
 
-    TLS does, and gevent and eventlet do.
+    So it is where nobody has put something of his own between the socket and
+    the kernel: TLS does, and gevent and eventlet do.
     """
+    return type(sock) is _plain_class or (HAS_SENDMSG and is_of_plain_class(sock))
+
+
+cdef bint is_of_plain_class(object sock) except -1:
     global _plain_class
     cls = type(sock)
     for name in ('fileno', 'send', 'sendmsg'):

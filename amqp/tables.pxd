@@ -97,6 +97,7 @@ cdef object read_text(const unsigned char* data, Py_ssize_t size)
 # The same for what comes again with every message: the same object, where it is remembered.
 cdef object read_key(const unsigned char* data, Py_ssize_t size)
 
+cpdef object read_longlong(bytes octets, Py_ssize_t offset)
 cdef object read_short(const unsigned char* data, Py_ssize_t* at, Py_ssize_t end)
 cdef dict read_table(const unsigned char* data, Py_ssize_t* at, Py_ssize_t end, int depth)
 cdef dict read_properties(const unsigned char* data, Py_ssize_t* at, Py_ssize_t end)

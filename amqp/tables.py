@@ -256,11 +256,15 @@ def encode_properties(properties: dict[str, Any]) -> bytes:
     out = bytearray(2)
     flags = 0
     name = letter = ''
+    left = len(properties)
     try:
         for name, letter, flag in _FLAGGED_PROPERTIES:
+            if not left:
+                break
             value = properties.get(name)
             if value is None:
                 continue
+            left -= 1
             flags |= flag
             if letter == 's':
                 out += encode_short(value)
@@ -528,6 +532,14 @@ def loads(format: str, buf: Buffer, offset: int) -> tuple[list[Any], int]:
             value, offset = _decode_argument(letter, data, offset, end)
         values.append(value)
     return values, offset
+
+
+def read_longlong(octets: bytes, offset: int) -> int:
+    """Decode the unsigned 64 bits at *offset*. Raises `FrameSyntaxError`."""
+    if not 0 <= offset <= len(octets) - 8:
+        raise past_end('value of 8 bytes', offset, len(octets))
+    number: int = _unpack_longlong(octets, offset)[0]
+    return number
 
 
 def decode_properties_basic(buf: Buffer, offset: int) -> tuple[dict[str, Any], int]:

@@ -623,12 +623,14 @@ cdef int write_properties(Writer* writer, object properties) except -1:
     cdef unsigned int flags = 0
     cdef unsigned char letter = b's'
     cdef const unsigned char* letters = <const unsigned char*>PyBytes_AS_STRING(_letters)
-    cdef Py_ssize_t index
+    cdef Py_ssize_t index, left = len(properties)
     cdef object name = None
     cdef object value = None
     reserve(writer, 2)
     try:
         for index in range(PROPERTIES):
+            if not left:
+                break
             name = _names[index]
             if type(properties) is dict:
                 value = (<dict>properties).get(name)
@@ -636,6 +638,7 @@ cdef int write_properties(Writer* writer, object properties) except -1:
                 value = properties.get(name)
             if value is None:
                 continue
+            left -= 1
             flags |= 0x8000u >> index
             letter = letters[index]
             if letter == b's':
@@ -948,6 +951,13 @@ def loads(str format not None, buf, Py_ssize_t offset):
             bits_left = 0
             values.append(read_argument(data, &offset, end, letter))
     return values, offset
+
+
+cpdef object read_longlong(bytes octets, Py_ssize_t offset):
+    """Decode the unsigned 64 bits at *offset*. Raises `FrameSyntaxError`."""
+    if not 0 <= offset <= len(octets) - 8:
+        raise past_end('value of 8 bytes', offset, len(octets))
+    return get64(<const unsigned char*>PyBytes_AS_STRING(octets) + offset)
 
 
 cdef dict read_properties(const unsigned char* data, Py_ssize_t* at, Py_ssize_t end):

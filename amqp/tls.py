@@ -49,6 +49,7 @@ class SSLTransport(_AbstractTransport):
         self._session_lock = threading.Lock()
         self._write_begun = False
         super().__init__(host, connect_timeout=connect_timeout, **kwargs)
+        self._is_layered = True
 
     def _setup_transport(self, deadline: Deadline) -> None:
         assert self.sock is not None

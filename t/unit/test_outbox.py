@@ -9,6 +9,7 @@ from pamqp import commands
 
 import amqp
 from amqp import spec, utils
+from amqp.confirms import Confirmation
 from amqp.outbox import Outbox
 from amqp.states import CHANNEL_TRANSITIONS, ChannelState, StateMachine
 from t.helpers.threads import Background, Interrupted, InterruptedLock, until
@@ -23,6 +24,11 @@ class Mine(amqp.Message):
 def publish(channel, message=None, mandatory=False, immediate=False):
     message = amqp.Message(b'x') if message is None else message
     return channel._outbox.publish(message, '', 'q', mandatory, immediate)
+
+
+def publish_numbered(channel, message=None, confirmation=None):
+    message = amqp.Message(b'x') if message is None else message
+    return channel._outbox.publish_numbered(message, '', 'q', confirmation)
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +48,18 @@ def test_messages_and_acknowledgements(channel, wire):
     ack, reject = wire.seen(commands.Basic.Ack)[0], wire.seen(commands.Basic.Reject)[0]
     assert (ack.delivery_tag, ack.multiple) == (5, True)
     assert (reject.delivery_tag, reject.requeue) == (6, False)
+
+
+def test_messages_that_are_confirmed(connection, channel, wire):
+    channel.confirm_select()
+    mine = Confirmation(awaited=True)
+    assert publish_numbered(channel).delivery_tag == 1
+    assert publish_numbered(channel, Mine('y'), mine) is mine
+    assert (mine.delivery_tag, mine.awaited) == (2, True)
+    assert [message.body for message in wire.messages(2)] == [b'x', b'y']
+    while connection.stats.confirms_outstanding:
+        connection.drain_events(timeout=5)
+    assert mine.acknowledged
 
 
 def unreported(channel):
@@ -100,8 +118,58 @@ def test_nothing_goes_this_way(connection, channel, happens):
     happens(channel)
     before = connection.bytes_sent
     assert not publish(channel)
+    assert publish_numbered(channel) is None
     assert not channel._outbox.settle(ACK, 1, False)
     assert connection.bytes_sent == before
+
+
+def full(channel):
+    channel.confirm_select(window=1)
+    channel.basic_publish(amqp.Message(b'first'))
+
+
+@pytest.mark.parametrize('happens', [*EVERYTHING, stopped, full])
+def test_nothing_is_numbered(connection, channel, happens):
+    channel.confirm_select()
+    happens(channel)
+    before, outstanding = connection.bytes_sent, connection.stats.confirms_outstanding
+    assert publish_numbered(channel) is None
+    assert connection.bytes_sent == before
+    assert connection.stats.confirms_outstanding == outstanding
+
+
+def test_nothing_is_numbered_outside_of_confirm_mode(connection, channel):
+    before = connection.bytes_sent
+    awaiting(channel)  # by another publisher, as far as this one knows
+    assert publish_numbered(channel) is None
+    assert connection.bytes_sent == before
+
+
+@pytest.mark.parametrize('message', [None, b'x', amqp.Message, object()], ids=str)
+@pytest.mark.parametrize('confirms', [False, True])
+def test_no_number_for_what_is_no_message(connection, channel, message, confirms):
+    if confirms:
+        channel.confirm_select()
+    before = connection.bytes_sent
+    assert channel._outbox.publish_numbered(message, '', 'q') is None
+    assert connection.bytes_sent == before
+
+
+class Bad(amqp.Message):
+    """One that can't be sent."""
+
+    def _serialize_properties(self):
+        raise LookupError('no such')
+
+
+def test_the_number_of_what_was_not_sent_is_given_again(connection, channel):
+    channel.confirm_select()
+    assert channel._outbox.publish_numbered(amqp.Message(b'x'), '', 'k' * 256) is None
+    with pytest.raises(LookupError, match='no such'):
+        publish_numbered(channel, Bad(b'x'))
+    assert connection.stats.confirms_outstanding == 0
+    assert publish_numbered(channel).delivery_tag == 1
+    assert Background(channel._send_lock.acquire, False).result()
 
 
 @pytest.mark.parametrize('happens', [stopped, confirming, awaiting])
@@ -177,10 +245,6 @@ def test_who_has_the_send_lock_goes_first(channel):
 
 
 def test_a_value_that_raises_leaves_the_lock_to_be_had(channel):
-    class Bad(amqp.Message):
-        def _serialize_properties(self):
-            raise LookupError('no such')
-
     with pytest.raises(LookupError, match='no such'):
         publish(channel, Bad(b'x'))
     assert Background(channel._send_lock.acquire, False).result()

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from amqp.sending import WANT_WRITE, send_parts
+import amqp
+from amqp.sending import WANT_WRITE, is_plain, send_parts
 from t.helpers.streams import FakeSocket
 
 
@@ -31,6 +32,15 @@ def pair(request):
     made.setblocking(False)
     with made, peer:
         yield made, peer
+
+
+def test_plain_sockets_are_written_to_whatever_their_timeout(pair):
+    ours, _ = pair
+    assert is_plain(ours) == (type(ours) is socket.socket and amqp.speedups == 'compiled')
+    if is_plain(ours):
+        ours.settimeout(60)
+        while send_parts(ours, [b'x' * 65536]) != WANT_WRITE:
+            pass
 
 
 def fill(sock):

@@ -34,6 +34,7 @@ from amqp.tables import (
     dumps,
     encode_properties,
     loads,
+    read_longlong,
     take_properties,
 )
 from t.helpers import tables
@@ -989,3 +990,15 @@ def test_what_is_read_can_be_written_and_read_again(seed, noise):
         assert 'finite' in str(exc) or '64 bits' in str(exc)  # noqa: PT017
         return
     assert strict(loads('F', again, 0)[0]) == strict(tables.as_read(result[0]))
+
+
+@pytest.mark.parametrize('number', [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_the_number_at_a_place(number):
+    octets = b'xyz' + number.to_bytes(8, 'big') + b'z'
+    assert read_longlong(octets, 3) == number == loads('L', octets, 3)[0][0]
+
+
+@pytest.mark.parametrize('offset', [-9, -1, 1, 8, 9, 2**40])
+def test_no_number_where_octets_are_missing(offset):
+    with pytest.raises(FrameSyntaxError, match=f'value of 8 bytes at offset {offset} runs past'):
+        read_longlong(bytes(8), offset)
