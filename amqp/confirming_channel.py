@@ -11,12 +11,12 @@ from .confirms import Confirmation
 from .deadline import Deadline
 from .delivery_errors import confirms_failed
 from .exceptions import RecoverableChannelError, without_traceback
-from .publish_batches import HeldPublishBatch, PublishBatch
 from .publishing_channel import PublishingChannel
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
     from .confirm_promise import ConfirmPromise
+    from .publish_batches import HeldPublishBatch, PublishBatch
 
 __all__ = ('ConfirmingChannel',)
 
@@ -77,6 +77,8 @@ class ConfirmingChannel(PublishingChannel):
     def _batching(
         self, writes: AbstractContextManager[None], timeout: float | None
     ) -> Iterator[PublishBatch]:
+        from .publish_batches import PublishBatch  # with the first batch; see `amqp.utils`
+
         batch = PublishBatch(self)
         try:
             with writes:
@@ -93,6 +95,8 @@ class ConfirmingChannel(PublishingChannel):
 
         See `HeldPublishBatch`.
         """
+        from .publish_batches import HeldPublishBatch  # see `batch`
+
         self._usable_connection()
         return HeldPublishBatch(self, max_size)
 

@@ -13,7 +13,6 @@ from math import inf
 from types import BuiltinFunctionType
 
 from .deadline import Deadline, checked_seconds
-from .timers import Timer, TimerQueue
 from .waker import Woken
 from .writing_connection import WritingConnection
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .frame_reader import FrameReader
+    from .timers import Timer, TimerQueue
 
 __all__ = ('DrainingConnection',)
 
@@ -281,6 +281,8 @@ class DrainingConnection(WritingConnection):
         return timer
 
     def _make_timers(self) -> TimerQueue:
+        from .timers import TimerQueue  # with the first timer; see `amqp.utils`
+
         with self._cause_lock:
             if self._timers is None:
                 self._timers_lock = threading.Lock()

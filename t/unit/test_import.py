@@ -19,6 +19,7 @@ COSTLY = {
     'dataclasses',
     'datetime',
     'decimal',
+    'heapq',
     'inspect',
     'locale',
     'logging',
