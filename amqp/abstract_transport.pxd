@@ -53,6 +53,10 @@ cdef class _AbstractTransport:
     cdef _put(self, list parts, object deadline)
     @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)
     cdef _send_all(self, list parts, object deadline)
+    cpdef fill(self, deadline)
+    cdef _wait_to_receive(self, int want, deadline)
+    cpdef bint fill_now(self) except -1
+    cpdef give_back(self)
     cpdef _usable_socket(self)
     cdef _open_socket(self)
     cdef _adopt_timeout(self, object sock)

@@ -402,8 +402,11 @@ class _AbstractTransport:
         """
         if self.sock is not None:
             self._adopt_timeout(self.sock)
-        limits = [each for each in (*timeouts, self._ambient_timeout) if each is not None]
-        return min(limits, default=None)
+        limit = self._ambient_timeout
+        for each in timeouts:
+            if each is not None and (limit is None or each < limit):
+                limit = each
+        return limit
 
     def _usable_socket(self) -> socket.socket:
         sock = self._open_socket()
@@ -606,7 +609,7 @@ class _AbstractTransport:
         done before it sleeps.
         """
         if not self._read_buffer and not self.watched:
-            self._return_borrowed(self._usable_socket())
+            self._return_borrowed(self._open_socket())
 
     def _return_borrowed(self, sock: socket.socket) -> None:
         # Counted here, for another thread's `close` may return them as well.

@@ -21,6 +21,7 @@ cdef class EventQueue:
     cpdef bint is_collecting_here(self)
     cdef _put(self, events, channel, callback, tuple args)
     cpdef bint run_next(self)
+    cpdef bint may_run_here(self)
     cpdef bint raise_next(self)
     cpdef bint run_any(self)
     cpdef run(self, callback, argument)

@@ -39,20 +39,21 @@ cdef class FrameReader:
     cpdef wait_until(self, ready, Deadline deadline)
     cpdef bint advance(self, ready, Deadline deadline) except -1
     cpdef bint may_hide(self, bint polls)
+    @cython.locals(left=Py_ssize_t)
     cpdef leave_nothing_unseen(self, bint reports=*)
 
     @cython.locals(count=Py_ssize_t)
     cpdef Py_ssize_t look(self, Py_ssize_t limit, bint kernel=*) except -1
 
-    cdef _usable_transport(self)
+    cdef _AbstractTransport _usable_transport(self)
     cdef bint _is_at_hand(self) except -1
     cdef bint _read_frame(self, Deadline deadline) except -1
 
     @cython.locals(heartbeat=Heartbeat, look=Deadline)
-    cdef _fill(self, connection, transport, Deadline deadline)
+    cdef _fill(self, connection, _AbstractTransport transport, Deadline deadline)
 
     @cython.locals(heartbeat=Heartbeat)
-    cdef _keep_heartbeat(self, transport)
+    cdef _keep_heartbeat(self, _AbstractTransport transport)
     cdef _share_bodies(self)
     cdef _step_down(self)
     cdef _step_down_again(self)
@@ -75,5 +76,11 @@ cdef class FrameReader:
     cdef _put_aside(self, ReadBuffer buffer, Inbound inbound, Message message)
     cdef object _pass_on(self, ReadBuffer buffer, Inbound inbound, Message message)
 
-    @cython.locals(message=Message, buffer=ReadBuffer, inbound=Inbound, completed=bint)
+    @cython.locals(
+        transport=_AbstractTransport,
+        message=Message,
+        buffer=ReadBuffer,
+        inbound=Inbound,
+        completed=bint,
+    )
     cdef bint _take_frame(self, Deadline deadline) except -1

@@ -434,9 +434,9 @@ class FrameReader:
 
         :param reports: whether errors are raised too.
         """
-        for _ in range(UNSEEN_LIMIT):
-            if not self._events.may_run_here():
-                return
+        left = UNSEEN_LIMIT
+        while left and self._events.may_run_here():
+            left -= 1
             if self._events.run_next() or (reports and self._events.raise_next()):
                 continue
             if not self.look(1, kernel=False):

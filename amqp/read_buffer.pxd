@@ -24,3 +24,8 @@ cdef class ReadBuffer:
     cpdef next_frame(self)
     cpdef hand_out(self, Py_ssize_t start, Py_ssize_t frames)
     cpdef bint has_frame(self) except -1
+    cpdef bint reads_ahead(self) except -1
+    cpdef received(self, Py_ssize_t count)
+    cpdef space(self)
+    cpdef bint is_large(self) except -1
+    cdef bint _is_amid_body(self) except -1

@@ -156,7 +156,9 @@ class ReadBuffer:
             if self.end == CAPACITY:  # with the beginning of a larger frame
                 self._await_rest(*_header.unpack_from(self.data))
                 return self.space()
-        room = memoryview(self.data)[self.end :]
+        room = memoryview(self.data)
+        if self.end:
+            room = room[self.end :]
         # Of a body that goes on, just the next header: what follows that has
         # its place elsewhere.
         return room[: FRAME_OVERHEAD - self.end] if self._is_amid_body() else room

@@ -24,7 +24,11 @@ except (AttributeError, OSError, ValueError):
 
 
 def is_plain(sock: Any) -> bool:  # noqa: ARG001 - the twin in C looks at it
-    """Whether the socket's descriptor is written to, whatever timeout the socket has."""
+    """Whether the socket's descriptor is written to, whatever timeout the socket has.
+
+    So it is where nobody has put something of his own between the socket and
+    the kernel: TLS does, and gevent and eventlet do. Never without C.
+    """
     return False
 
 

@@ -83,7 +83,7 @@ cpdef bint is_plain(object sock) except -1:
     """Whether the socket's descriptor is written to, whatever timeout the socket has.
 
     So it is where nobody has put something of his own between the socket and
-    the kernel: TLS does, and gevent and eventlet do.
+    the kernel: TLS does, and gevent and eventlet do. Never without C.
     """
     return type(sock) is _plain_class or (HAS_SENDMSG and is_of_plain_class(sock))
 

@@ -1,1 +1,2 @@
-# Compiled as it stands: it has no C types.
+# C types for sockets.py, and no logic.
+from .polling cimport wait_for

@@ -10,8 +10,8 @@ import errno
 import select
 import sys
 from _socket import SHUT_RDWR
-from math import ceil
 
+from .polling import POLLIN, POLLOUT, wait_for
 from .waker import Waker, Woken
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
@@ -31,6 +31,9 @@ __all__ = (
 
 #: What a system call that could not go on is waiting for; `amqp.sending.WANT_WRITE` is the other.
 WANT_READ = -1
+
+#: What `wait_for` says where nothing but the waker is ready.
+WAKER_READY = 2
 
 
 def tcp_option(option: int | str) -> int:
@@ -68,22 +71,21 @@ def wait_until_ready(
     platforms have poll.
     """
     if hasattr(select, 'poll'):
-        poller = select.poll()
-        poller.register(sock, select.POLLIN if want == WANT_READ else select.POLLOUT)
-        if waker is not None:
-            poller.register(waker, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(None if timeout is None else ceil(timeout * 1000))}
+        events = POLLIN if want == WANT_READ else POLLOUT
+        ready = wait_for(sock.fileno(), events, timeout, -1 if waker is None else waker.fileno())
     else:
         readers: list[Any] = [sock] if want == WANT_READ else []
         writers = [] if readers else [sock]
         if waker is not None:
             readers.append(waker)
         found = select.select(readers, writers, [sock], timeout)
-        ready = {each.fileno() for each in (*found[0], *found[1], *found[2])}
-    if waker is not None and ready == {waker.fileno()}:
+        ready = 0
+        for each in (*found[0], *found[1], *found[2]):
+            ready |= 1 if each is sock else 2
+    if waker is not None and ready == WAKER_READY:
         waker.clear()
         raise Woken
-    return bool(ready)
+    return ready > 0
 
 
 def has_hung_up(sock: socket.socket) -> bool:
