@@ -282,7 +282,8 @@ class PublishingChannel(ReopenableChannel):
         self._enter_confirm_mode()
         if timeout is None and not (mandatory or immediate):
             try:
-                if self._outbox.publish_numbered(msg, exchange, routing_key, confirmation):
+                sent = self._outbox.publish_numbered(msg, exchange, routing_key, confirmation)
+                if sent is not None:
                     return
             except _WriteFailed as exc:
                 raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
