@@ -39,6 +39,7 @@ cdef class _AbstractTransport:
     cdef public OwnedLock _write_lock
     cdef public bytearray _batch
     cdef public set _batches
+    cdef public bint _is_amid_write
     cdef public object _close_lock
     cdef public set _waiting
     cdef public object _waker
@@ -48,7 +49,7 @@ cdef class _AbstractTransport:
     @cython.locals(buffer=ReadBuffer)
     cpdef bint holds_data(self) except -1
     @cython.locals(lock=OwnedLock)
-    cpdef bint write_at_once(self, list parts, Py_ssize_t frames=*) except -1
+    cpdef write_gathered(self, list parts, Py_ssize_t frames=*)
     @cython.locals(size=Py_ssize_t)
     cdef _put(self, list parts, object deadline)
     @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)

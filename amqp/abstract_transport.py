@@ -164,6 +164,8 @@ class _AbstractTransport:
         self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
         self._write_lock = OwnedLock()
+        # Whether its owner waits for the peer to take more.
+        self._is_amid_write = False
         # What has been put off, and those who want that.
         self._batch = bytearray()
         self._batches: set[object] = set()
@@ -649,6 +651,8 @@ class _AbstractTransport:
         frame could be told from the missing rest; OSError when the connection
         is lost.
         """
+        if self._is_amid_write:
+            self._refuse_to_write_amid_another()
         if deadline is None:
             deadline = self._write_deadline()
         try:
@@ -660,12 +664,14 @@ class _AbstractTransport:
         finally:
             self._release_write_lock()
 
-    def write_at_once(self, parts: list[Buffer], frames: int = 0) -> bool:
-        """As `write_all`, unless another thread is writing: False, and nothing was sent."""
+    def write_gathered(self, parts: list[Buffer], frames: int = 0) -> None:
+        """As `write_all`, for parts of which no small one has a small neighbour."""
+        if self._is_amid_write:
+            self._refuse_to_write_amid_another()
         lock = self._write_lock
         try:
             if not lock.acquire(False):
-                return False
+                self._acquire_write_lock(self._write_deadline())
             self._put(parts, None)
             self.frames_sent += frames
             if frames > 1:  # of a method with content
@@ -674,7 +680,6 @@ class _AbstractTransport:
             self._release_write_lock()
             raise
         lock.release()
-        return True
 
     def _put(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         """Send, or add to the batch; the write lock is held."""
@@ -732,6 +737,8 @@ class _AbstractTransport:
             self._send_put_off(self._write_deadline() if deadline is None else deadline)
 
     def _send_put_off(self, deadline: Deadline) -> None:
+        if self._is_amid_write:
+            self._refuse_to_write_amid_another()
         try:
             self._acquire_write_lock(deadline)
             self._send_batch(deadline)
@@ -764,6 +771,11 @@ class _AbstractTransport:
             if deadline is None:
                 deadline = self._write_deadline()
             self._wait_to_send(count, deadline)
+
+    def _refuse_to_write_amid_another(self) -> None:
+        """Nothing may come between what this thread has sent of a frame and the rest of it."""
+        if self._write_lock._is_owned():
+            raise TimeoutError("a signal handler can't write amid a write of its own thread")
 
     def _acquire_write_lock(self, deadline: Deadline) -> None:
         lock = self._write_lock
@@ -849,6 +861,13 @@ class _AbstractTransport:
         return error
 
     def _wait_to_send(self, want: int, deadline: Deadline) -> None:
+        self._is_amid_write = True
+        try:
+            self._wait_for_the_peer(want, deadline)
+        finally:
+            self._is_amid_write = False
+
+    def _wait_for_the_peer(self, want: int, deadline: Deadline) -> None:
         if deadline.at < inf:
             self._wait(want, deadline, 'the peer took no data in time')
             return

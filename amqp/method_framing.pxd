@@ -49,5 +49,5 @@ cdef class Outbound:
     @cython.locals(stream=_AbstractTransport)
     cpdef long long octets_given(self) except -1
     cpdef interrupted(self, exc, long long before)
-    @cython.locals(stream=_AbstractTransport, before=cython.longlong)
-    cdef bint _write_at_once(self, list parts, Py_ssize_t frames) except -1
+    @cython.locals(before=cython.longlong)
+    cdef _write(self, _AbstractTransport stream, list parts, Py_ssize_t frames)

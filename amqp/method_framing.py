@@ -250,12 +250,19 @@ class Outbound:
             return False
         body = message._body
         is_empty = not body and (type(body) is bytes or type(body) is str)
-        return self._write_at_once(parts, 2 if is_empty else 3)
+        self._write(stream, parts, 2 if is_empty else 3)
+        return True
 
     def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
         """Send basic.ack, nack or reject. False: nothing was sent."""
+        stream = self._stream
+        if stream is None:
+            return False
         frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
-        return frame is not None and self._write_at_once([frame], 1)
+        if frame is None:
+            return False
+        self._write(stream, [frame], 1)
+        return True
 
     def request(
         self,
@@ -266,18 +273,20 @@ class Outbound:
         reply: Reply,
     ) -> bool:
         """Send a method, with the place for its *reply* kept before. False: nothing was sent."""
+        stream = self._stream
         size = 4 + len(args)
-        if 0 < self.frame_max < size + FRAME_OVERHEAD:
+        if stream is None or 0 < self.frame_max < size + FRAME_OVERHEAD:
             return False
         frame = _method_frame_header.pack(FRAME_METHOD, channel_id, size, *method_sig) + args + _END
         sent = False
         try:
             replies.add(reply)
-            sent = self._write_at_once([frame], 1)
+            self._write(stream, [frame], 1)
+            sent = True
         finally:
             if not sent:
                 replies.forget(reply)
-        return sent
+        return True
 
     def octets_given(self) -> int:
         """How many the transport has been given: sent, or put off by a batch."""
@@ -291,13 +300,10 @@ class Outbound:
         """
         self._connection._interrupted(exc, before)
 
-    def _write_at_once(self, parts: list[Any], frames: int) -> bool:
-        stream = self._stream
-        if stream is None:
-            return False
+    def _write(self, stream: _AbstractTransport, parts: list[Any], frames: int) -> None:
         before = self.octets_given()
         try:
-            return stream.write_at_once(parts, frames)
+            stream.write_gathered(parts, frames)
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             self.interrupted(exc, before)
             raise self._connection._write_error(stream, exc)  # noqa: B904 - it is or has the cause

@@ -4,8 +4,9 @@
 
 measures on a node of its own. It's run by its path, so that the project's folder comes last in the
 search, and what is installed is measured. Throughput is by the clock on the wall; the ways take
-turns, and the median of their ratios counts. `t.benchmarks.unlocked` makes what is compared with
-where nobody shares anything. The status is 1 where a goal is missed.
+turns, and the median of their ratios counts. What one thread reaches alone is told beside them: the
+broker reads a connection by one process of its own. `t.benchmarks.unlocked` makes what is compared
+with where nobody shares anything. The status is 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from t.benchmarks.unlocked import price_of_locks
 
 THREADS = 8
 ROUNDS = 9
-#: Messages of each thread.
-COUNT = 20_000
+#: Messages that show how many take so many seconds.
+SAMPLE, SECONDS = 16_000, 1.5
 BODY = bytes(1024)
 
 #: The goals: a part of the throughput of connections of one's own, and of one thread's CPU time.
@@ -52,6 +53,10 @@ def one_channel(opened: Open) -> list[Any]:
     return [opened().channel()] * THREADS
 
 
+def one_thread(opened: Open) -> list[Any]:
+    return [opened().channel()]
+
+
 SHARED = (a_channel_each, one_channel)
 
 
@@ -62,14 +67,15 @@ def publish(channel: Any, count: int) -> None:
 
 
 def rate(channels: list[Any], count: int) -> float:
-    """Messages a second of all threads together, until the broker has dealt with each."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    """Messages a second of a thread for each, until the broker has dealt with all of *count*."""
+    share = count // len(channels)
+    with ThreadPoolExecutor(len(channels)) as pool:
         began = time.perf_counter()
-        for done in [pool.submit(publish, channel, count) for channel in channels]:
+        for done in [pool.submit(publish, channel, share) for channel in channels]:
             done.result()
         for channel in set(channels):
             channel.queue_declare(exclusive=True)
-        return THREADS * count / (time.perf_counter() - began)
+        return share * len(channels) / (time.perf_counter() - began)
 
 
 def measure(way: Callable[[Open], list[Any]], url: str) -> float:
@@ -81,8 +87,7 @@ def measure(way: Callable[[Open], list[Any]], url: str) -> float:
 
     try:
         channels = way(opened)
-        rate(channels, COUNT // 10)
-        return rate(channels, COUNT)
+        return rate(channels, round(SECONDS * rate(channels, SAMPLE)))
     finally:
         for connection in connections:
             connection.close()
@@ -90,10 +95,11 @@ def measure(way: Callable[[Open], list[Any]], url: str) -> float:
 
 def compare(url: str) -> dict[str, float]:
     """The throughput of each way to share, as a part of that of a connection each."""
-    ratios: dict[str, list[float]] = {way.__name__: [] for way in SHARED}
+    ways = (*SHARED, one_thread)
+    ratios: dict[str, list[float]] = {way.__name__: [] for way in ways}
     for _ in range(ROUNDS):
         alone = measure(a_connection_each, url)
-        for way in SHARED:
+        for way in ways:
             together = measure(way, url)
             ratios[way.__name__].append(together / alone)
             say(f'{way.__name__}: {together:,.0f}/s; a connection each: {alone:,.0f}/s')
@@ -109,8 +115,10 @@ def main() -> int:
     with one_cpu(), PeerProcess() as peer:
         price = price_of_locks(peer.port, say)
     say(f'\nthe {amqp.speedups} build; {THREADS} threads; medians of {ROUNDS} rounds')
+    alone = shares.pop(one_thread.__name__)
     for name, share in shares.items():
         say(f'{name}: {share:.0%} of the throughput of a connection each (goal: {LEAST:.0%})')
+    say(f'one thread alone on one connection: {alone:.0%} of that')
     say(f'one thread: {price:+.1%} of CPU time for the locks (goal: less than {MOST:.0%})')
     return int(min(shares.values()) < LEAST or price >= MOST)
 

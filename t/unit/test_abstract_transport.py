@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import select
+import signal
 import socket
 import struct
 import sys
@@ -804,6 +805,45 @@ def test_a_write_behind_another_that_stands_still(stream):
     with another_thread_writing(stream.transport):
         with pytest.raises(ConnectionAbortedError, match='stood still'):
             stream.transport.write(b'x')
+
+
+WRITES = {
+    'all': lambda transport: transport.write(b'handler'),
+    'gathered': lambda transport: transport.write_gathered([b'handler']),
+    'batch': lambda transport: transport.end_batch('batch'),
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, 'pthread_kill'), reason='no such signals here')
+@pytest.mark.parametrize('way', WRITES)
+def test_a_signal_handler_writes_nothing_amid_a_write(stream, way):
+    """Or it would land within a frame of its thread's, and let others write there, too."""
+    transport, octets = stream.transport, b'm' * 4_000_000
+    here, refusals, reading = threading.get_ident(), [], []
+
+    def handler(*_):
+        with pytest.raises(TimeoutError, match='amid a write of its own thread') as refusal:
+            WRITES[way](transport)
+        refusals.append(refusal)
+        reading.append(Background(received, stream, len(octets)))
+
+    def strike():
+        until(lambda: transport._is_amid_write)
+        signal.pthread_kill(here, signal.SIGUSR1)
+
+    transport.begin_batch('batch')
+    before = signal.signal(signal.SIGUSR1, handler)
+    striking = Background(strike)
+    try:
+        transport.write(octets)
+    finally:
+        striking.result()
+        signal.signal(signal.SIGUSR1, before)
+    assert len(refusals) == 1
+    assert reading[0].result() == octets
+    transport.end_batch('batch')
+    Background(transport.write, b'later', within(SOON)).result()
+    assert received(stream, 5) == b'later'
 
 
 def test_a_lock_that_an_interruption_left_behind_is_given_back(stream):

@@ -35,7 +35,7 @@ def counted(stream):
 def test_nothing_is_put_off_outside_of_a_batch(stream):
     sock = fake(stream)
     stream.transport.write(b'one')
-    assert stream.transport.write_at_once([b'two'])
+    stream.transport.write_gathered([b'two'])
     assert (sends(sock), received(stream, 6)) == (2, b'onetwo')
     stream.transport.flush()
     assert sends(sock) == 2
@@ -44,7 +44,7 @@ def test_nothing_is_put_off_outside_of_a_batch(stream):
 def test_all_goes_out_in_one_at_the_end(counted):
     transport = counted.transport
     for number in range(1000):
-        assert transport.write_at_once([b'%04d' % number])
+        transport.write_gathered([b'%04d' % number])
     transport.write_all((b'la', b'st'))
     assert (sends(counted.sock), transport.bytes_sent) == (0, 0)
     assert transport.octets_given() == 4004
@@ -71,7 +71,7 @@ def test_what_is_larger_goes_out_at_once_behind_what_came_before(counted):
     large = b'l' * (BATCH_LIMIT + 1)
     counted.transport.write(b'before')
     peer = Background(received, counted, len(large) + 11)
-    assert counted.transport.write_at_once([b'l', memoryview(large)[1:]])
+    counted.transport.write_gathered([b'l', memoryview(large)[1:]])
     assert not counted.transport._batch
     counted.transport.write(b'after')
     counted.transport.end_batch(ONE)
@@ -93,7 +93,7 @@ def test_batches_nest_and_overlap(counted):
 
 def test_octets_of_the_callers_may_change_afterwards(counted):
     octets = bytearray(b'kept')
-    counted.transport.write_at_once([memoryview(octets)])
+    counted.transport.write_gathered([memoryview(octets)])
     octets[:] = b'lost'
     counted.transport.end_batch(ONE)
     assert received(counted, 4) == b'kept'
@@ -269,7 +269,7 @@ def test_nothing_is_put_off_for_a_stream_that_is_closed(counted):
     with pytest.raises(ConnectionAbortedError):
         counted.transport.write(b'never')
     with pytest.raises(ConnectionAbortedError):
-        counted.transport.write_at_once([b'never'])
+        counted.transport.write_gathered([b'never'])
     with pytest.raises(ConnectionAbortedError):
         counted.transport.end_batch(ONE)
 
@@ -334,8 +334,7 @@ def test_threads_keep_their_order_and_lose_nothing(stream):
                 transport.begin_batch(batch)
             size = BATCH_LIMIT if number % 50 == 0 else 10
             frame = encode(1, ord(letter), b'%06d' % number + b'x' * size)
-            if not transport.write_at_once([frame]):
-                transport.write(frame)
+            transport.write_gathered([frame])
             if batches and number % 10 == 9:
                 transport.end_batch(batch)
 
@@ -377,7 +376,7 @@ def test_to_end_it_waits_no_longer_than_a_write_may(counted):
 def test_what_is_put_off_is_counted_at_once(counted):
     transport = counted.transport
     transport.write_all([b'one', b'two', b'three'], None, 3)
-    assert transport.write_at_once([b'four'], 1)
+    transport.write_gathered([b'four'], 1)
     assert (transport.frames_sent, transport.messages_sent, transport.bytes_sent) == (4, 1, 0)
     transport.end_batch(ONE)
     assert (transport.frames_sent, transport.messages_sent, transport.bytes_sent) == (4, 1, 15)
@@ -390,7 +389,7 @@ def test_what_cannot_be_put_off_as_a_whole_is_not_in_part(counted):
         """What can't be joined."""
 
     with pytest.raises(TypeError):
-        counted.transport.write_at_once([b'begun', Part(b'rest')])
+        counted.transport.write_gathered([b'begun', Part(b'rest')])
     assert counted.transport.octets_given() == 0
     counted.transport.write(b'whole')
     counted.transport.flush()

@@ -32,17 +32,19 @@ def other():
 
 
 @pytest.fixture
-def on_alarm():
+def on_signal():
     """Have a handler called in 20 ms, in the midst of a wait."""
-    before = signal.getsignal(signal.SIGALRM)
+    before = signal.getsignal(signal.SIGUSR1)
+    here = threading.get_ident()
+    timer = threading.Timer(0.02, lambda: signal.pthread_kill(here, signal.SIGUSR1))
 
     def arm(handler):
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        signal.signal(signal.SIGUSR1, handler)
+        timer.start()
 
     yield arm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize('timeout', [0, 0.001, 0.01])
@@ -97,7 +99,7 @@ def test_a_time_that_no_poll_can_count(pair):
 
 
 @pytest.mark.parametrize('timeout', [10, None])
-def test_a_signal_in_between(pair, on_alarm, timeout):
+def test_a_signal_in_between(pair, on_signal, timeout):
     ours, peer = pair
     called = []
 
@@ -105,25 +107,25 @@ def test_a_signal_in_between(pair, on_alarm, timeout):
         called.append(args)
         peer.send(b'x')
 
-    on_alarm(handler)
+    on_signal(handler)
     assert wait_for(ours.fileno(), POLLIN, timeout) == 1
     assert called
 
 
-def test_a_signal_takes_nothing_from_the_time(pair, on_alarm):
+def test_a_signal_takes_nothing_from_the_time(pair, on_signal):
     called = []
-    on_alarm(lambda *args: called.append(args))
+    on_signal(lambda *args: called.append(args))
     begun = time.monotonic()
     assert wait_for(pair[0].fileno(), POLLIN, 0.1) == 0
     assert time.monotonic() - begun >= 0.1
     assert called
 
 
-def test_what_a_handler_raises(pair, on_alarm):
+def test_what_a_handler_raises(pair, on_signal):
     def handler(*args):
         raise LookupError('mine')
 
-    on_alarm(handler)
+    on_signal(handler)
     with pytest.raises(LookupError, match='mine'):
         wait_for(pair[0].fileno(), POLLIN, 10)
 
