@@ -62,6 +62,3 @@ cdef class _AbstractTransport:
     cdef _open_socket(self)
     cdef _adopt_timeout(self, object sock)
     cpdef Py_ssize_t _send(self, object sock, list parts) except? -1
-
-
-cdef Py_ssize_t _size_of(list parts) except -1

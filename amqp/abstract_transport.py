@@ -28,6 +28,7 @@ from .clock import monotonic
 from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
 from .locks import OwnedLock
+from .parts import drop_sent, gathered
 from .read_buffer import CAPACITY, Payload, ReadBuffer
 from .sending import is_plain, send_parts
 from .sockets import (
@@ -62,10 +63,6 @@ DEFAULT_SOCKET_SETTINGS = {
 
 #: Until a connection is tuned; what RabbitMQ itself proposes.
 INITIAL_FRAME_MAX = 131_072
-
-#: Up to here the parts of a write are joined: one copy is cheaper than the
-#: bookkeeping of scatter/gather.
-JOIN_LIMIT = 32 * 1024
 
 #: Octets that a batch puts off at most.
 BATCH_LIMIT = 64 * 1024
@@ -657,7 +654,7 @@ class _AbstractTransport:
             deadline = self._write_deadline()
         try:
             self._acquire_write_lock(deadline)
-            self._put(_gathered(parts), deadline)
+            self._put(gathered(parts), deadline)
             self.frames_sent += frames
             if frames > 1:  # of a method with content
                 self.messages_sent += 1
@@ -688,7 +685,9 @@ class _AbstractTransport:
         if not self._batches and not self._batch:
             self._send_all(parts, deadline)
             return
-        size = _size_of(parts) if self._batches else BATCH_LIMIT + 1
+        size = BATCH_LIMIT + 1
+        if self._batches:
+            size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         if self._batch and len(self._batch) + size > BATCH_LIMIT:
             self._send_batch(deadline)
         if size > BATCH_LIMIT:
@@ -833,7 +832,7 @@ class _AbstractTransport:
                 self.sent_at = monotonic()
                 if len(parts) == 1 and count == len(parts[0]):
                     return
-                _drop_sent(parts, count)
+                drop_sent(parts, count)
         except BaseException as exc:
             if not begun:
                 raise
@@ -886,38 +885,6 @@ class _AbstractTransport:
     def _send(self, sock: socket.socket, parts: list[Buffer]) -> int:
         """Octets sent of the parts, or what to wait for."""
         return send_parts(sock, parts)
-
-
-def _size_of(parts: Sequence[Buffer]) -> int:
-    return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-
-
-def _gathered(parts: Sequence[Buffer]) -> list[Buffer]:
-    """The parts with small neighbours joined; a large one is not copied."""
-    gathered: list[Buffer] = []
-    small: list[Buffer] = []
-    for part in parts:
-        if len(part) < JOIN_LIMIT:
-            small.append(part)
-            continue
-        if small:
-            gathered.append(b''.join(small))
-            small = []
-        gathered.append(part)
-    if small:
-        gathered.append(b''.join(small))
-    return gathered
-
-
-def _drop_sent(parts: list[Buffer], count: int) -> None:
-    """Take the *count* octets that have been sent off the front of the parts."""
-    whole = 0
-    while whole < len(parts) and count >= len(parts[whole]):
-        count -= len(parts[whole])
-        whole += 1
-    del parts[:whole]
-    if count:
-        parts[0] = memoryview(parts[0])[count:]
 
 
 def _lost(exc: TimeoutError) -> OSError:

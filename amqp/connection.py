@@ -256,7 +256,7 @@ class Connection(DrainingConnection):
         self._drain_overridden = type(self).drain_events is not Connection.drain_events
         self._read_overridden = type(self).blocking_read is not Connection.blocking_read
         super().__init__(self.channel_max, frame_writer is _frame_writer)
-        self._has_chores = self._credentials is not None
+        self._reader.has_chores = self._credentials is not None
         self._callbacks = self._listeners()
         self.blocked_timeout = blocked_timeout
         self.on_blocked = on_blocked

@@ -42,9 +42,6 @@ class DrainingConnection(WritingConnection):
     # Made when they are used first; the lock is taken under any other.
     _timers: TimerQueue | None = None
     _timers_lock: Any = None
-    # Whether there may be something to do that the broker doesn't send: timers,
-    # credentials that expire.
-    _has_chores = False
     _chore_was_last = False
 
     # -- events
@@ -65,7 +62,7 @@ class DrainingConnection(WritingConnection):
         polls = timeout is not None and timeout == 0
         reader = self._reader
         try:
-            if self._has_chores or not _deliver_next(reader, polls):
+            if not _deliver_next(reader, polls):
                 limit = self._patience() if timeout is None else Deadline(timeout, time.monotonic())
                 if not self._drain_one(_never, limit, polls):
                     raise TimeoutError(NO_EVENT)
@@ -108,7 +105,7 @@ class DrainingConnection(WritingConnection):
         while not ready():
             if self._drain_overridden:
                 self._drain_in_its_own_way(deadline)
-            elif self._has_chores or not self._reader.deliver_next(False):
+            elif not _deliver_next(self._reader, False):
                 step = self._patience() if deadline is None else deadline
                 if not self._drain_one(ready, step, False) and deadline is None:
                     raise TimeoutError(NO_EVENT)
@@ -129,7 +126,7 @@ class DrainingConnection(WritingConnection):
         """Handle one event, or wait until *ready*; False at the deadline."""
         self._usable_transport()
         self._events.note_drainer(polls)
-        if self._has_chores and self._take_turns(polls):
+        if self._reader.has_chores and self._take_turns(polls):
             return True
         while not self._events.run_any():
             if ready() or self._do_chore():
@@ -287,7 +284,7 @@ class DrainingConnection(WritingConnection):
             if self._timers is None:
                 self._timers_lock = threading.Lock()
                 self._timers = TimerQueue()
-            self._has_chores = True
+            self._reader.has_chores = True
             return self._timers
 
     def _wake_drainers(self) -> None:
@@ -324,7 +321,7 @@ def _call(fn: Callable[[], Any]) -> Any:
 
 
 def _deliver_next(reader: FrameReader, polls: bool) -> bool:
-    return reader.deliver_next(polls)
+    return not reader.has_chores and reader.deliver_next(polls)
 
 
 def _may_hide(reader: FrameReader, polls: bool) -> bool:

@@ -25,6 +25,7 @@ cdef class FrameReader:
     cdef long long _frames_taken
     cdef _AbstractTransport _transport
     cdef ReadBuffer _buffer
+    cdef public bint has_chores
     cdef Inbound _inbound
     cdef Py_ssize_t _max_message_size
     cdef readonly bint _is_direct

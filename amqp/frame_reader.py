@@ -90,6 +90,9 @@ class FrameReader:
         self._frames_taken = 0
         self._transport: _AbstractTransport | None = None
         self._buffer: ReadBuffer | None = None
+        #: Whether the connection may have something to do that the broker doesn't
+        #: send, timers or credentials that expire: then it says what is first.
+        self.has_chores = False
         # What takes frames in, if it is this library's own.
         self._inbound: Inbound | None = None
         self._max_message_size = 0
