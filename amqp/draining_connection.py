@@ -304,7 +304,11 @@ class DrainingConnection(WritingConnection):
             native = isinstance(threading.get_ident, BuiltinFunctionType)
             if self._timers is None and native and threading.active_count() == 1:
                 return
-            transport.make_wakeable()
+            try:
+                transport.make_wakeable()
+            except OSError:
+                self._usable_transport()  # or the error that says why there is none any more
+                raise
         deadline.wakeable = True
 
     def _tear_down(self, cause: BaseException, here: bool = False) -> bool:

@@ -284,3 +284,18 @@ def test_the_descriptors_are_given_back(connection):
     waker = connection.transport._waker
     connection.collect()
     assert waker.fileno() == -1
+
+
+@pytest.mark.parametrize('end', ['collect', 'close'])
+def test_an_end_right_before_a_wait_becomes_wakeable(connection, monkeypatch, end):
+    """By another thread, behind the look whether there is a connection to wait for."""
+    transport = connection.transport
+    make_wakeable = transport.make_wakeable
+
+    def end_first():
+        Background(getattr(connection, end)).result()
+        make_wakeable()
+
+    monkeypatch.setattr(transport, 'make_wakeable', end_first)
+    error = Background(connection.drain_events, SOON).error()
+    assert isinstance(error, amqp.RecoverableConnectionError)
