@@ -68,7 +68,6 @@ class AbstractChannel:
         #: The connection; None once this channel is of no more use.
         self.connection: Any = connection
         self.channel_id = channel_id
-        connection.channels[channel_id] = self
         self.method_queue: list[Any] = []
         #: Counts how often the channel has lost what the broker knew of it.
         self.incarnation = 0

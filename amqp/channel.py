@@ -52,6 +52,8 @@ class Channel(StreamingChannel):
         on_open: Callable[[Channel], Any] | None = None,
     ) -> None:
         super().__init__(connection, channel_id, on_open, auto_decode)
+        # When all of it is there, for another thread may end the connection now.
+        connection.channels[self.channel_id] = self
 
     # -- class channel
 

@@ -599,8 +599,9 @@ class Connection(DrainingConnection):
             if self._state.state is not ConnectionState.OPEN:
                 return False
             self._state.advance(ConnectionEvent.SEND_CLOSE)
-            if self._outbound is not None:
-                self._outbound.is_open = False
+            outbound = self._outbound
+            if outbound is not None:
+                outbound.is_open = False
                 self._outbound = None
             return True
 

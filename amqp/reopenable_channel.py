@@ -188,7 +188,10 @@ class ReopenableChannel(AbstractChannel):
         with self._opening_lock:
             if self._state.state not in (ChannelState.NEW, ChannelState.REOPENABLE):
                 return False
-            self._state.advance(ChannelEvent.SEND_OPEN)
+            try:
+                self._state.advance(ChannelEvent.SEND_OPEN)
+            except IllegalTransition:
+                return False  # another thread has just ended the connection
             return True
 
     def _not_opening(self) -> bool:

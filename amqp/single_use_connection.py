@@ -78,6 +78,7 @@ class SingleUseConnection(AbstractChannel):
         # What is called with the arguments of each method.
         self._callbacks: dict[MethodSig, Callable[..., Any]] = {}
         super().__init__(self, 0)
+        self.channels[0] = self
 
     def _listener(self, method_sig: MethodSig) -> Callable[..., Any] | None:
         return self._callbacks.get(method_sig)
@@ -158,9 +159,10 @@ class SingleUseConnection(AbstractChannel):
     @_frame_writer.setter
     def _frame_writer(self, frame_writer: FrameWriter | None) -> None:
         self._present_writer = frame_writer
-        if self._outbound is not None:
+        outbound = self._outbound
+        if outbound is not None:
             # Short ways lead past any other.
-            self._outbound.is_open = frame_writer is self._own_writer
+            outbound.is_open = frame_writer is self._own_writer
 
     @property
     def on_inbound_frame(self) -> FrameHandler:

@@ -194,8 +194,9 @@ class WritingConnection(SingleUseConnection):
             if len(self._events) < BACKLOG_LIMIT:
                 self._look()
             self._next_look = now + LOOK_INTERVAL
-            if self._outbound is not None and self._blocked_reason is None:
-                self._outbound.next_look = self._next_look
+            outbound = self._outbound  # another thread may end the connection
+            if outbound is not None and self._blocked_reason is None:
+                outbound.next_look = self._next_look
             self._check_usable()
         if self._blocked_reason is not None or not channel.active:
             self._wait_unblocked(channel, deadline)
@@ -229,8 +230,9 @@ class WritingConnection(SingleUseConnection):
 
     def _on_blocked(self, reason: str) -> None:
         self._blocked_reason = reason
-        if self._outbound is not None:
-            self._outbound.next_look = 0.0
+        outbound = self._outbound
+        if outbound is not None:
+            outbound.next_look = 0.0
         if self.on_blocked is not None:
             self._events.add(self, self.on_blocked, reason)
         for callback in list(self.events.get('blocked', ())):

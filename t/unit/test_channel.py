@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pamqp import commands
 
+import amqp
 from amqp.protocol import queue_declare_ok_t
 from t.helpers.threads import Background, until
 
@@ -213,3 +214,17 @@ def test_methods_without_a_reply(channel, wire, call, kind, fields):
 def test_recover_async(channel, wire):
     channel.basic_recover_async(True)
     assert wire.seen(commands.Basic.RecoverAsync)[0].requeue is True
+
+
+def test_a_connection_that_ends_while_a_channel_is_made(connection):
+    """By another thread: it tears down what it knows of, and that must be whole."""
+
+    class Slow(amqp.Channel):
+        def _is_direct(self):
+            Background(connection.collect).result()
+            return super()._is_direct()
+
+    connection.Channel = Slow
+    with pytest.raises(amqp.RecoverableConnectionError):
+        connection.channel()
+    assert not connection.channels

@@ -11,7 +11,7 @@ import amqp
 from amqp import reopenable_channel as module
 from amqp import spec
 from amqp.channel import Channel
-from amqp.states import ChannelState
+from amqp.states import ChannelState, IllegalTransition
 from t.helpers.peer import raw_method
 from t.helpers.threads import Background, Interrupted, InterruptedLock, until
 
@@ -598,3 +598,21 @@ def test_the_close_of_the_broker_is_answered_by_one_that_writes(channel, wire):
         assert not Background(channel._send_lock.acquire, blocking=False).result()
     assert wire.seen(commands.Channel.CloseOk)
     assert Background(channel._send_lock.acquire, blocking=False).result()
+
+
+def test_a_connection_that_ends_while_a_channel_begins_to_open(connection):
+    """Between the look at the state and the step that follows it."""
+
+    class Overtaken:
+        state = ChannelState.NEW
+
+        def advance(self, event):
+            connection.collect()
+            self.state = ChannelState.CLOSED
+            raise IllegalTransition(self.state, event)
+
+    channel = amqp.Channel(connection)
+    state, channel._state = channel._state, Overtaken()
+    with pytest.raises(amqp.RecoverableConnectionError):
+        channel.open()
+    channel._state = state
