@@ -344,7 +344,8 @@ class Connection(DrainingConnection):
     @property
     def bytes_sent(self) -> int:
         """Octets sent."""
-        return self._transport.bytes_sent if self._transport is not None else 0
+        transport = self._transport
+        return transport.bytes_sent if transport is not None else 0
 
     # Frame writers of py-amqp's kind count their frames here.
     @bytes_sent.setter
@@ -354,7 +355,8 @@ class Connection(DrainingConnection):
     @property
     def bytes_recv(self) -> int:
         """Octets received."""
-        return self._transport.bytes_recv if self._transport is not None else 0
+        transport = self._transport
+        return transport.bytes_recv if transport is not None else 0
 
     @bytes_recv.setter
     def bytes_recv(self, count: int) -> None:

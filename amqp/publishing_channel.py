@@ -12,7 +12,12 @@ from .confirm_mode import ConfirmMode
 from .confirms import Confirmation
 from .deadline import Deadline
 from .delivery_errors import delivery_error, returned_error, settle_promise
-from .exceptions import EncodeError, UnexpectedFrame
+from .exceptions import (
+    EncodeError,
+    RecoverableChannelError,
+    RecoverableConnectionError,
+    UnexpectedFrame,
+)
 from .protocol import basic_return_t
 from .reopenable_channel import ReopenableChannel
 
@@ -248,6 +253,9 @@ class PublishingChannel(ReopenableChannel):
                 confirm_timeout,
                 argsig,
             )
+        except RecoverableChannelError:
+            self._check_connection()
+            raise
         finally:
             confirm_mode.end_awaiting()
         assert confirmation is not None
@@ -280,14 +288,24 @@ class PublishingChannel(ReopenableChannel):
             spec.Basic.Publish, PUBLISH_FORMAT, (0, exchange, routing_key, mandatory, immediate)
         )
         self._enter_confirm_mode()
-        if timeout is None and not (mandatory or immediate):
-            try:
+        try:
+            if timeout is None and not (mandatory or immediate):
                 sent = self._outbox.publish_numbered(msg, exchange, routing_key, confirmation)
                 if sent is not None:
                     return
-            except _WriteFailed as exc:
-                raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
-        self._publish_with_care(payload, msg, timeout, confirm_timeout, confirmation)
+            self._publish_with_care(payload, msg, timeout, confirm_timeout, confirmation)
+        except _WriteFailed as exc:
+            raise exc.connection._explain_loss(exc)  # noqa: B904 - it has the cause
+        except RecoverableChannelError:
+            self._check_connection()
+            raise
+
+    def _check_connection(self) -> None:
+        """Raise the error of a connection that is lost: confirm mode has ended with it then."""
+        connection = self._usable_connection()
+        connection._check_usable()
+        if connection.is_closed:  # by our close, which is about to tear it down
+            raise RecoverableConnectionError('connection already closed')
 
     def _wait_for_confirm(self, confirmation: Confirmation, timeout: float | None) -> None:
         if confirmation.settled():
@@ -357,8 +375,7 @@ class PublishingChannel(ReopenableChannel):
         settled = self._confirm_mode.settle(delivery_tag, multiple, acknowledged)
         if settled is None:
             connection = self.connection
-            lost = connection is None or connection._is_lost() or connection.is_closing
-            if lost or not self.is_open:
+            if connection is None or not connection.is_open or not self.is_open:
                 return  # a subclass had put it aside, and all has been settled meanwhile
             raise UnexpectedFrame(f'{event} on channel {self.channel_id}, not in confirm mode')
         for each in settled:

@@ -88,7 +88,8 @@ class SingleUseConnection(AbstractChannel):
     @property
     def connected(self) -> bool:
         """Whether the stream is up, as far as we have noticed."""
-        return self._transport is not None and self._transport.connected
+        transport = self._transport  # another thread may end the connection
+        return transport is not None and transport.connected
 
     @property
     def is_open(self) -> bool:
@@ -144,9 +145,10 @@ class SingleUseConnection(AbstractChannel):
     @property
     def frame_writer(self) -> FrameWriter:
         """What sends frames; see `amqp.method_framing.frame_writer`."""
-        if self._frame_writer is None:
+        frame_writer = self._frame_writer
+        if frame_writer is None:
             raise self._lost_error()
-        return self._frame_writer
+        return frame_writer
 
     @frame_writer.setter
     def frame_writer(self, frame_writer: FrameWriter) -> None:
@@ -167,9 +169,10 @@ class SingleUseConnection(AbstractChannel):
     @property
     def on_inbound_frame(self) -> FrameHandler:
         """What takes frames in; see `amqp.method_framing.frame_handler`."""
-        if self._on_inbound_frame is None:
+        on_inbound_frame = self._on_inbound_frame
+        if on_inbound_frame is None:
             raise self._lost_error()
-        return self._on_inbound_frame
+        return on_inbound_frame
 
     @on_inbound_frame.setter
     def on_inbound_frame(self, on_inbound_frame: FrameHandler) -> None:

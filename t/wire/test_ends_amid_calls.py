@@ -26,7 +26,15 @@ CALLS = {
     'channel': lambda connection, channel: connection.channel().close(),
     'batch': lambda connection, channel: publish_together(connection, channel),
     'call_later': lambda connection, channel: connection.call_later(SOON, list),
+    'call_soon_threadsafe': lambda connection, channel: connection.call_soon_threadsafe(list),
     'heartbeat_tick': lambda connection, channel: connection.heartbeat_tick(),
+    'send_heartbeat': lambda connection, channel: send_heartbeat(connection, channel),
+    'heartbeat_thread': lambda connection, channel: beat(connection),
+    'basic_consume': lambda connection, channel: consume(channel),
+    'basic_qos': lambda connection, channel: channel.basic_qos(0, 5, False),
+    'basic_ack': lambda connection, channel: acknowledge(channel),
+    'publish_async': lambda connection, channel: publish_and_wait(channel),
+    'publish_batch': lambda connection, channel: publish_in_batch(channel),
 }
 
 
@@ -34,6 +42,41 @@ def publish(channel):
     for _ in range(5):
         channel.basic_publish(Message('x'))
     channel.queue_declare('q')  # or the peer would lie behind
+
+
+def ignore(outcome):
+    """A callback that does nothing."""
+
+
+def publish_and_wait(channel):
+    for _ in range(3):
+        channel.publish_async(Message('x')).then(ignore, ignore)
+    channel.wait_for_confirms(SOON)
+
+
+def publish_in_batch(channel):
+    with channel.batch() as batch:
+        for _ in range(3):
+            batch.publish(Message('x'))
+
+
+def consume(channel):
+    channel.basic_cancel(channel.basic_consume('q', callback=ignore))
+
+
+def acknowledge(channel):
+    channel.basic_ack(1)
+    channel.queue_declare('q')
+
+
+def send_heartbeat(connection, channel):
+    connection.send_heartbeat()
+    channel.queue_declare('q')
+
+
+def beat(connection):
+    connection.start_heartbeat_thread()
+    connection.stop_heartbeat_thread()
 
 
 def publish_together(connection, channel):
