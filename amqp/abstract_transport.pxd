@@ -29,8 +29,8 @@ cdef class _AbstractTransport:
     cdef public object stall_timeout
     cdef public bint read_torn
     cdef public bint write_torn
-    cdef public bint _is_layered
     cdef public object _torn_by
+    cdef public bint _is_layered
     cdef public object _ambient_timeout
     cdef public ReadBuffer _read_buffer
     cdef public Py_ssize_t _borrowed
@@ -50,6 +50,7 @@ cdef class _AbstractTransport:
     cpdef bint holds_data(self) except -1
     @cython.locals(lock=OwnedLock)
     cpdef write_gathered(self, list parts, Py_ssize_t frames=*)
+    cpdef long long octets_given(self) except -1
     @cython.locals(size=Py_ssize_t)
     cdef _put(self, list parts, object deadline)
     @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)

@@ -147,10 +147,10 @@ class _AbstractTransport:
         #: part: that direction of the stream is out of step for good.
         self.read_torn = False
         self.write_torn = False
-        # Whether a layer below, TLS, takes octets from the kernel by itself.
-        self._is_layered = False
         # What tore the latter.
         self._torn_by: BaseException | None = None
+        # Whether a layer below, TLS, takes octets from the kernel by itself.
+        self._is_layered = False
         # What others set with sock.settimeout() or having_timeout().
         self._ambient_timeout: float | None = None
         self._read_buffer = ReadBuffer(INITIAL_FRAME_MAX)

@@ -291,7 +291,7 @@ class Outbound:
     def octets_given(self) -> int:
         """How many the transport has been given: sent, or put off by a batch."""
         stream = self._stream
-        return 0 if stream is None else stream.bytes_sent + len(stream._batch)
+        return 0 if stream is None else stream.octets_given()
 
     def interrupted(self, exc: BaseException, before: int) -> None:
         """Something was raised while a short way was gone.
