@@ -32,6 +32,7 @@ from . import (
     tables,
     thread_roles,
     utils,
+    write_queue,
 )
 from ._version import __version__
 from .basic_message import Message
@@ -167,6 +168,7 @@ _compilable = (
     tables,
     thread_roles,
     utils,
+    write_queue,
 )
 
 #: Which build is loaded: "compiled" or "pure".

@@ -43,6 +43,7 @@ from .sockets import (
 from .spec import FRAME_OVERHEAD, PROTOCOL_HEADER
 from .utils import fork_generation, set_cloexec
 from .waker import Waker
+from .write_queue import WriteQueue
 
 TYPE_CHECKING = False  # typing is slow to import, and nothing but checkers needs it
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ INITIAL_FRAME_MAX = 131_072
 
 #: Octets that a batch puts off at most.
 BATCH_LIMIT = 64 * 1024
+
+#: Times that a thread sends what others have left before it lets them write by themselves.
+ROUNDS = 16
 
 #: Seconds that a thread which waits to read tries to send a batch for, and
 #: then reads for, in turn: a peer may take nothing until somebody reads.
@@ -161,6 +165,8 @@ class _AbstractTransport:
         self._seen: tuple[int, int, int] | None = None
         # Re-entrant for no other reason than to know its owner.
         self._write_lock = OwnedLock()
+        # What other threads leave to its owner.
+        self._queue = WriteQueue()
         # Whether its owner waits for the peer to take more.
         self._is_amid_write = False
         # What has been put off, and those who want that.
@@ -655,33 +661,78 @@ class _AbstractTransport:
         try:
             self._acquire_write_lock(deadline)
             self._put(gathered(parts), deadline)
-            self.frames_sent += frames
-            if frames > 1:  # of a method with content
-                self.messages_sent += 1
+            self._count(frames)
         finally:
-            self._release_write_lock()
+            self._release_write_lock(deadline)
 
-    def write_gathered(self, parts: list[Buffer], frames: int = 0) -> None:
-        """As `write_all`, for parts of which no small one has a small neighbour."""
+    def write_gathered(self, parts: list[Buffer], frames: int = 0, may_leave: bool = False) -> None:
+        """As `write_all`, for parts of which no small one has a small neighbour.
+
+        :param may_leave: whether it will do that another thread which is writing sends
+            them behind its own. What fails then is told by the next write.
+        """
         if self._is_amid_write:
             self._refuse_to_write_amid_another()
-        lock = self._write_lock
+        lock, queue = self._write_lock, self._queue
         try:
             if not lock.acquire(False):
+                if may_leave and not self._is_amid_write and queue.leave(parts, frames):
+                    self._send_left()
+                    return
                 self._acquire_write_lock(self._write_deadline())
+            queue.is_open = True
             self._put(parts, None)
-            self.frames_sent += frames
-            if frames > 1:  # of a method with content
-                self.messages_sent += 1
+            self._count(frames)
         except BaseException:
             self._release_write_lock()
             raise
         lock.release()
+        if queue.writes:
+            self._send_left()
+
+    def _count(self, frames: int) -> None:
+        """So many frames of one method have been sent or put off."""
+        self.frames_sent += frames
+        if frames > 1:  # of a method with content
+            self.messages_sent += 1
+
+    def _send_left(self, deadline: Deadline | None = None) -> None:
+        """Send what other threads have left, unless one of them does.
+
+        Who leaves something comes here after that, and who has held the write lock comes
+        here after giving it back: one of the two sees both. What fails is told by the next
+        write: nothing of this thread's is concerned.
+        """
+        lock, queue = self._write_lock, self._queue
+        if lock._is_owned():
+            return  # it is a signal handler's, amid a write of its thread
+        rounds = 0
+        try:
+            while queue.writes and lock.acquire(False):
+                rounds += 1
+                queue.is_open = rounds < ROUNDS
+                self._take_left()
+                if not self._batches or len(self._batch) > BATCH_LIMIT:
+                    with suppress(OSError, RecoverableConnectionError):
+                        self._send_batch(deadline)
+                lock.release()
+        finally:
+            if lock._is_owned():
+                lock.release()
+
+    def _take_left(self) -> None:
+        """Have what other threads have left go out next; the write lock is held."""
+        for write in self._queue.take():
+            if not self.write_torn:
+                self._batch += write.octets
+                self._count(write.frames)
 
     def _put(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
             raise self._earlier_cut_off()
+        if self._queue.writes:
+            self._take_left()
         if not self._batches and not self._batch:
             self._send_all(parts, deadline)
             return
@@ -742,7 +793,7 @@ class _AbstractTransport:
             self._acquire_write_lock(deadline)
             self._send_batch(deadline)
         finally:
-            self._release_write_lock()
+            self._release_write_lock(deadline)
 
     def _send_batch(self, deadline: Deadline | None) -> None:
         while self._batch:
@@ -799,10 +850,12 @@ class _AbstractTransport:
                 )
             before = self.bytes_sent
 
-    def _release_write_lock(self) -> None:
+    def _release_write_lock(self, deadline: Deadline | None = None) -> None:
         """Give it back, if this thread has it: a signal handler may have raised before it did."""
         if self._write_lock._is_owned():
             self._write_lock.release()
+        if self._queue.writes:
+            self._send_left(deadline)
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0

@@ -34,6 +34,7 @@ cdef class Outbound:
         object exchange,
         object routing_key,
         unsigned int flags,
+        bint may_leave=*,
     ) except -1
     cpdef bint settle(
         self, unsigned int channel_id, tuple method_sig, object delivery_tag, unsigned int flags
@@ -50,4 +51,6 @@ cdef class Outbound:
     cpdef long long octets_given(self) except -1
     cpdef interrupted(self, exc, long long before)
     @cython.locals(before=cython.longlong)
-    cdef _write(self, _AbstractTransport stream, list parts, Py_ssize_t frames)
+    cdef _write(
+        self, _AbstractTransport stream, list parts, Py_ssize_t frames, bint may_leave=*
+    )

@@ -239,9 +239,18 @@ class Outbound:
         return self.is_open and self._fork_generation == fork_generation()
 
     def publish(
-        self, channel_id: int, message: Message, exchange: Any, routing_key: Any, flags: int
+        self,
+        channel_id: int,
+        message: Message,
+        exchange: Any,
+        routing_key: Any,
+        flags: int,
+        may_leave: bool = False,
     ) -> bool:
-        """Send basic.publish, if nothing is to be looked at before. False: nothing was sent."""
+        """Send basic.publish, if nothing is to be looked at before. False: nothing was sent.
+
+        :param may_leave: see `_AbstractTransport.write_gathered`.
+        """
         stream = self._stream
         if stream is None or stream.holds_data() or monotonic() >= self.next_look:
             return False
@@ -250,7 +259,7 @@ class Outbound:
             return False
         body = message._body
         is_empty = not body and (type(body) is bytes or type(body) is str)
-        self._write(stream, parts, 2 if is_empty else 3)
+        self._write(stream, parts, 2 if is_empty else 3, may_leave)
         return True
 
     def settle(self, channel_id: int, method_sig: MethodSig, delivery_tag: Any, flags: int) -> bool:
@@ -300,10 +309,12 @@ class Outbound:
         """
         self._connection._interrupted(exc, before)
 
-    def _write(self, stream: _AbstractTransport, parts: list[Any], frames: int) -> None:
+    def _write(
+        self, stream: _AbstractTransport, parts: list[Any], frames: int, may_leave: bool = False
+    ) -> None:
         before = self.octets_given()
         try:
-            stream.write_gathered(parts, frames)
+            stream.write_gathered(parts, frames, may_leave)
         except BaseException as exc:  # noqa: BLE001 - none is swallowed
             self.interrupted(exc, before)
             raise self._connection._write_error(stream, exc)  # noqa: B904 - it is or has the cause

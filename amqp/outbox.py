@@ -76,7 +76,7 @@ class Outbox:
                 and self.unreported is None
                 and self.active
                 and not self.confirm_mode.is_used()
-                and outbound.publish(self.channel_id, message, exchange, routing_key, flags)
+                and outbound.publish(self.channel_id, message, exchange, routing_key, flags, True)
             )
         except BaseException:
             if lock._is_owned():  # a signal handler may have raised before it was

@@ -47,7 +47,12 @@ cdef class Outbox:
                 and self.active
                 and not self.confirm_mode.is_used()
                 and outbound.publish(
-                    self.channel_id, message, exchange, routing_key, mandatory | immediate << 1
+                    self.channel_id,
+                    message,
+                    exchange,
+                    routing_key,
+                    mandatory | immediate << 1,
+                    True,
                 )
             )
         finally:

@@ -33,10 +33,13 @@ BUDGET = 0.5
 TAKEN = (r'\block\.acquire\(\)', 'pass')
 TRIED = (r'\block\.acquire\(False\)', 'True')
 GIVEN = (r'(?m)^( +)lock\.release\(\)', r'\1pass')
+#: What looks after writes that other threads have left.
+OPENED = (r'\bqueue\.is_open = True', 'pass')
+LEFT = (r'(?:\bself\._|\b)queue\.writes', 'False')
 LOCKING = {
     'outbox.py': (TAKEN, GIVEN),
     'outbox.pyx': (TAKEN, GIVEN),
-    'abstract_transport.py': (TRIED, GIVEN),
+    'abstract_transport.py': (TRIED, GIVEN, OPENED, LEFT),
 }
 TWINS = ('outbox.pyx', 'abstract_transport.py')
 

@@ -303,7 +303,7 @@ def test_a_write_behind_one_that_is_cut_off(peer, connect, stop):
     is_awaited = watch_write_lock(transport)
     cut_off = Background(first.basic_publish, Message('x'), routing_key='q')
     stop.wait()
-    behind = Background(second.basic_publish, Message('y'), routing_key='q')
+    behind = Background(second.queue_declare, 'q')
     until(is_awaited)
     stop.go_on()
     for error in (cut_off.error(), behind.error()):
@@ -311,6 +311,55 @@ def test_a_write_behind_one_that_is_cut_off(peer, connect, stop):
         assert 'reset by the test' in str(error)
     assert peer.wire().ended.wait(SOON)
     assert not peer.wire().published
+
+
+def test_a_message_left_to_a_write_that_is_cut_off(peer, connect, stop):
+    """Its thread goes on and learns why by the next one; nothing lands within the frame begun."""
+    peer.serve()
+    connection = connect()
+    first, second = connection.channel(), connection.channel()
+
+    def fail(sock, data):
+        stop()
+        raise ConnectionResetError(104, 'reset by the test')
+
+    steps = [lambda sock, data: sock.send(data[:3]), fail]
+    fake(SimpleNamespace(transport=connection.transport), send=steps)
+    cut_off = Background(first.basic_publish, Message('x'), routing_key='q')
+    stop.wait()
+    Background(second.basic_publish, Message('y'), routing_key='q').result()
+    stop.go_on()
+    assert isinstance(cut_off.error(), LOST)
+    with pytest.raises(LOST) as excinfo:
+        second.basic_publish(Message('z'), routing_key='q')
+    assert 'reset by the test' in str(excinfo.value.__cause__)
+    assert peer.wire().ended.wait(SOON)
+    assert not peer.wire().published
+
+
+def test_a_message_left_to_another_thread_and_a_request_behind_it(peer, connect, stop):
+    """They arrive in the order of their thread."""
+    peer.serve()
+    connection = connect()
+    first, second = connection.channel(), connection.channel()
+    transport = connection.transport
+
+    def send(sock, data):
+        stop()
+        return sock.send(data)
+
+    fake(SimpleNamespace(transport=transport), send=[send])
+    is_awaited = watch_write_lock(transport)
+    writing = Background(first.basic_publish, Message('x'), routing_key='q')
+    stop.wait()
+    Background(second.basic_publish, Message('y'), routing_key='q').result()
+    asking = Background(second.queue_declare, 'q')
+    until(is_awaited)
+    stop.go_on()
+    writing.result()
+    assert asking.result().queue == 'q'
+    sent = [frame.name for number, frame in peer.wire().received if number == second.channel_id]
+    assert sent[-4:] == ['Basic.Publish', 'ContentHeader', 'ContentBody', 'Queue.Declare']
 
 
 def test_a_write_behind_one_whose_thread_has_not_told_yet(peer, connect):
