@@ -2,6 +2,7 @@
 cimport cython
 
 from .clock cimport monotonic
+from .coalescing cimport Coalescing
 from .locks cimport OwnedLock
 from .read_buffer cimport ReadBuffer
 from .sending cimport is_plain, send_parts
@@ -41,6 +42,7 @@ cdef class _AbstractTransport:
     cdef public bytearray _batch
     cdef public set _batches
     cdef public WriteQueue _queue
+    cdef public Coalescing _coalescing
     cdef public bint _is_amid_write
     cdef public object _close_lock
     cdef public set _waiting
@@ -59,10 +61,14 @@ cdef class _AbstractTransport:
     cpdef long long octets_given(self) except -1
     @cython.locals(size=Py_ssize_t)
     cdef _put(self, list parts, object deadline)
-    @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)
+    @cython.locals(coalescing=Coalescing)
     cdef _send_all(self, list parts, object deadline)
+    @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)
+    cdef _send_gathered(self, list parts, object deadline)
     cpdef fill(self, deadline)
+    @cython.locals(coalescing=Coalescing)
     cdef _wait_to_receive(self, int want, deadline)
+    cdef _wait_for_octets(self, int want, deadline)
     cpdef bint fill_now(self) except -1
     cpdef give_back(self)
     cpdef _usable_socket(self)

@@ -17,7 +17,7 @@ import errno
 import sys
 import threading
 import time
-from _socket import MSG_PEEK, SO_KEEPALIVE, SO_RCVBUF, SOL_SOCKET
+from _socket import MSG_PEEK, SO_KEEPALIVE, SO_RCVBUF, SOL_SOCKET, TCP_NODELAY
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
@@ -25,6 +25,7 @@ from math import inf
 from . import platform
 from .addresses import AMQP_PORT, connect_error, resolve, to_host_port
 from .clock import monotonic
+from .coalescing import Coalescing
 from .deadline import Deadline
 from .exceptions import RecoverableConnectionError
 from .locks import OwnedLock
@@ -167,6 +168,8 @@ class _AbstractTransport:
         self._write_lock = OwnedLock()
         # What other threads leave to its owner.
         self._queue = WriteQueue()
+        # Whether the kernel may put small writes together.
+        self._coalescing = Coalescing()
         # Whether its owner waits for the peer to take more.
         self._is_amid_write = False
         # What has been put off, and those who want that.
@@ -193,6 +196,8 @@ class _AbstractTransport:
     def raise_on_initial_eintr(self, value: bool) -> None:
         self._raise_on_initial_eintr = value
         self.watched = True
+        self._coalescing.stop()
+        self._coalescing.sock = None
 
     @property
     def frames_read(self) -> int:
@@ -219,6 +224,8 @@ class _AbstractTransport:
         try:
             self.sock = self._connect(deadline)
             self._setup_transport(deadline)
+            if TCP_NODELAY not in map(tcp_option, self.socket_settings):
+                self._coalescing.sock = self.sock
             self.connected = True
             self.write(PROTOCOL_HEADER, deadline)
         except BaseException:
@@ -307,7 +314,7 @@ class _AbstractTransport:
         # Forgotten after it is closed: a signal handler may raise in between.
         if self.sock is not None:
             self.sock.close()
-            self.sock = None
+            self.sock = self._coalescing.sock = None
         if self._waker is not None:
             self._waker.close()
             self._waker = None
@@ -515,6 +522,17 @@ class _AbstractTransport:
             want = self._receive()
 
     def _wait_to_receive(self, want: int, deadline: Deadline) -> None:
+        coalescing = self._coalescing
+        if deadline.expired(monotonic()):
+            self._wait_for_octets(want, deadline)  # no wait, but a look
+            return
+        coalescing.begin_wait()
+        try:
+            self._wait_for_octets(want, deadline)
+        finally:
+            coalescing.end_wait()
+
+    def _wait_for_octets(self, want: int, deadline: Deadline) -> None:
         waker = self._waker if deadline.wakeable else None
         while self._batch and not self._flush_soon(deadline):
             # What came meanwhile is read first: the peer's last words, or
@@ -858,6 +876,13 @@ class _AbstractTransport:
             self._send_left(deadline)
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
+        coalescing = self._coalescing
+        if coalescing.is_on:
+            coalescing.resume(monotonic() - self.sent_at)
+        self._send_gathered(parts, deadline)
+        coalescing.wrote(self.sent_at)
+
+    def _send_gathered(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0
         # Whether part of it may have left: an exception then, whosever it is,
         # leaves a frame cut off.

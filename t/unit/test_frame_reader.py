@@ -819,7 +819,7 @@ def test_exceptions_in_a_storm_leave_it_whole_or_broken(peer, connect, seed):
     connection.channel().basic_consume(
         'q', 'tag', callback=lambda message: got.append(message.delivery_tag), no_ack=True
     )
-    count, interrupted = 3000, 0
+    count, interrupted = 30_000, 0
     stream = b''.join(
         delivery(1, delivery_tag=each, body=b'x' * (each % 50)) for each in range(count)
     )
