@@ -61,8 +61,8 @@ cdef class _AbstractTransport:
     cpdef long long octets_given(self) except -1
     @cython.locals(size=Py_ssize_t)
     cdef _put(self, list parts, object deadline)
-    @cython.locals(coalescing=Coalescing)
     cdef _send_all(self, list parts, object deadline)
+    cdef _resume(self)
     @cython.locals(count=Py_ssize_t, sent=Py_ssize_t, begun=bint)
     cdef _send_gathered(self, list parts, object deadline)
     cpdef fill(self, deadline)

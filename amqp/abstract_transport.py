@@ -814,6 +814,7 @@ class _AbstractTransport:
             self._release_write_lock(deadline)
 
     def _send_batch(self, deadline: Deadline | None) -> None:
+        self._resume()
         while self._batch:
             if self.write_torn:
                 raise self._earlier_cut_off()
@@ -876,11 +877,14 @@ class _AbstractTransport:
             self._send_left(deadline)
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
-        coalescing = self._coalescing
-        if coalescing.is_on:
-            coalescing.resume(monotonic() - self.sent_at)
+        self._resume()
         self._send_gathered(parts, deadline)
-        coalescing.wrote(self.sent_at)
+        self._coalescing.wrote(self.sent_at)
+
+    def _resume(self) -> None:
+        """A write is about to go out."""
+        if self._coalescing.is_on:
+            self._coalescing.resume(monotonic() - self.sent_at)
 
     def _send_gathered(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0

@@ -218,11 +218,15 @@ def test_a_burst_beside_a_thread_that_waits(any_burst):
         assert isinstance(waiting.error(), OSError)
 
 
-def test_a_pause_of_a_connection(any_burst, monkeypatch):
+@pytest.mark.parametrize('is_put_off', [False, True])
+def test_a_pause_of_a_connection(any_burst, monkeypatch, is_put_off):
     with connected() as (transport, _):
         write_many(transport)
         monkeypatch.setattr(module, 'PAUSE', 0.0)
+        if is_put_off:
+            transport.begin_batch('batch')
         transport.write_gathered([b'small'], 1)
+        transport.end_batch('batch')
         assert not is_kept(transport.sock)
 
 
