@@ -33,7 +33,6 @@ from . import (
     tables,
     thread_roles,
     utils,
-    write_queue,
 )
 from ._version import __version__
 from .basic_message import Message
@@ -170,7 +169,6 @@ _compilable = (
     tables,
     thread_roles,
     utils,
-    write_queue,
 )
 
 #: Which build is loaded: "compiled" or "pure".

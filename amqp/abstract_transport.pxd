@@ -6,7 +6,6 @@ from .coalescing cimport Coalescing
 from .locks cimport OwnedLock
 from .read_buffer cimport ReadBuffer
 from .sending cimport is_plain, send_parts
-from .write_queue cimport WriteQueue
 
 
 cdef class _AbstractTransport:
@@ -41,7 +40,7 @@ cdef class _AbstractTransport:
     cdef public OwnedLock _write_lock
     cdef public bytearray _batch
     cdef public set _batches
-    cdef public WriteQueue _queue
+    cdef public object _queue
     cdef public Coalescing _coalescing
     cdef public bint _is_amid_write
     cdef public object _close_lock
@@ -52,10 +51,10 @@ cdef class _AbstractTransport:
 
     @cython.locals(buffer=ReadBuffer)
     cpdef bint holds_data(self) except -1
-    @cython.locals(lock=OwnedLock, queue=WriteQueue)
+    @cython.locals(lock=OwnedLock)
     cpdef write_gathered(self, list parts, Py_ssize_t frames=*, bint may_leave=*)
     cdef _count(self, Py_ssize_t frames)
-    @cython.locals(lock=OwnedLock, queue=WriteQueue)
+    @cython.locals(lock=OwnedLock)
     cdef _send_left(self, object deadline=*)
     cdef _take_left(self)
     cpdef long long octets_given(self) except -1

@@ -698,14 +698,13 @@ class _AbstractTransport:
                     self._send_left()
                     return
                 self._acquire_write_lock(self._write_deadline())
-            queue.is_open = True
             self._put(parts, None)
             self._count(frames)
         except BaseException:
             self._release_write_lock()
             raise
         lock.release()
-        if queue.writes:
+        if queue:
             self._send_left()
 
     def _count(self, frames: int) -> None:
@@ -726,7 +725,7 @@ class _AbstractTransport:
             return  # it is a signal handler's, amid a write of its thread
         rounds = 0
         try:
-            while queue.writes and lock.acquire(False):
+            while queue and lock.acquire(False):
                 rounds += 1
                 queue.is_open = rounds < ROUNDS
                 self._take_left()
@@ -737,6 +736,7 @@ class _AbstractTransport:
         finally:
             if lock._is_owned():
                 lock.release()
+            queue.is_open = True
 
     def _take_left(self) -> None:
         """Have what other threads have left go out next; the write lock is held."""
@@ -749,7 +749,7 @@ class _AbstractTransport:
         """Send, or add to the batch; the write lock is held."""
         if self.write_torn:
             raise self._earlier_cut_off()
-        if self._queue.writes:
+        if self._queue:
             self._take_left()
         if not self._batches and not self._batch:
             self._send_all(parts, deadline)
@@ -873,7 +873,7 @@ class _AbstractTransport:
         """Give it back, if this thread has it: a signal handler may have raised before it did."""
         if self._write_lock._is_owned():
             self._write_lock.release()
-        if self._queue.writes:
+        if self._queue:
             self._send_left(deadline)
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:

@@ -33,26 +33,22 @@ class Write:
         self.frames = frames
 
 
-class WriteQueue:
+class WriteQueue(deque[Write]):
     """The writes left, in the order they came in. Thread-safe."""
 
-    __slots__ = ('is_open', 'writes')
-
-    def __init__(self) -> None:
-        self.writes: deque[Write] = deque()
-        #: Whether anything may be left: a thread may have sent others' writes for long enough.
-        self.is_open = True
+    #: Whether anything may be left: a thread may have sent others' writes for long enough.
+    is_open = True
 
     def leave(self, parts: Sequence[Buffer], frames: int) -> bool:
         """Leave a write, if it is a small one and there is room."""
-        if not self.is_open or len(self.writes) >= MOST or sum(map(len, parts)) > LARGEST:
+        if not self.is_open or len(self) >= MOST or sum(map(len, parts)) > LARGEST:
             return False
-        self.writes.append(Write(b''.join(parts), frames))
+        self.append(Write(b''.join(parts), frames))
         return True
 
     def take(self) -> list[Write]:
         """The writes that have been left, off the queue."""
         taken: list[Write] = []
-        while self.writes and len(taken) < MOST:
-            taken.append(self.writes.popleft())
+        while self and len(taken) < MOST:
+            taken.append(self.popleft())
         return taken

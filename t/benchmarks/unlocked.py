@@ -34,12 +34,11 @@ TAKEN = (r'\block\.acquire\(\)', 'pass')
 TRIED = (r'\block\.acquire\(False\)', 'True')
 GIVEN = (r'(?m)^( +)lock\.release\(\)', r'\1pass')
 #: What looks after writes that other threads have left.
-OPENED = (r'\bqueue\.is_open = True', 'pass')
-LEFT = (r'(?:\bself\._|\b)queue\.writes', 'False')
+LEFT = (r'if (?:self\._)?queue:', 'if False:')
 LOCKING = {
     'outbox.py': (TAKEN, GIVEN),
     'outbox.pyx': (TAKEN, GIVEN),
-    'abstract_transport.py': (TRIED, GIVEN, OPENED, LEFT),
+    'abstract_transport.py': (TRIED, GIVEN, LEFT),
 }
 TWINS = ('outbox.pyx', 'abstract_transport.py')
 

@@ -153,7 +153,7 @@ def test_what_is_left_at_the_last_moment(stream):
     gone.set()
     leaving[0].result()
     assert received(stream, 10) == b'first left'
-    assert not transport._queue.writes
+    assert not transport._queue
 
 
 def test_back_pressure_is_felt_by_all(stream):
@@ -200,7 +200,7 @@ def test_what_is_left_to_one_whose_write_is_cut_off(stream):
     fake(stream, send=[lambda sock, data: sock.send(data[:3]), fail])
     with pytest.raises(ConnectionResetError, match='reset by the test'):
         transport.write_gathered([b'first'])
-    assert not transport._queue.writes
+    assert not transport._queue
     assert transport.octets_given() == 3
     with pytest.raises(RecoverableConnectionError, match='cut off'):
         leave(transport, b'more')
@@ -250,18 +250,15 @@ def test_a_batch_puts_off_what_is_left(stream):
 
 
 def test_nobody_sends_for_others_for_ever(stream):
-    """Who has done so for long closes the queue; whoever writes next opens it."""
+    """Who has done so for long takes no more, and whoever comes then waits for a turn."""
     transport = stream.transport
     found = []
-    steps = [
-        while_sending(lambda: found.append(leave(transport, b'+'))) for _ in range(module.ROUNDS)
-    ]
-    fake(stream, send=[*steps, while_sending(lambda: found.append(transport._queue.is_open))])
+    leaving = while_sending(lambda: found.append(transport._queue.leave([b'+'], 1)))
+    fake(stream, send=[leaving] * (module.ROUNDS + 1))
     transport.write(b'first')
     assert found == [True] * module.ROUNDS + [False]
-    transport.write_gathered([b'.'])
-    assert transport._queue.is_open
-    assert received(stream, 6 + module.ROUNDS) == b'first' + b'+' * module.ROUNDS + b'.'
+    assert received(stream, 5 + module.ROUNDS) == b'first' + b'+' * module.ROUNDS
+    assert transport._queue.leave([b'later'], 1)
 
 
 def test_a_signal_handler_sends_nothing_of_others_amid_a_write(stream):
