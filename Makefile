@@ -72,11 +72,11 @@ bench: $(COMPILED)/tools
 bench-quick: $(COMPILED)/tools
 	$(BENCH) --quick $(BENCH_ARGS)
 
-# What threads get that share a connection, and what its locks cost, by both builds.
 bench-confirms: $(COMPILED)/tools
 	@extra/bootstrap.sh broker
 	$(BROKER) env PYTHONSAFEPATH=1 $(COMPILED)/bin/python t/benchmarks/confirms.py
 
+# What threads get that share a connection, and what its locks cost, by both builds.
 bench-threads: $(COMPILED)/tools $(PURE)/tools
 	@extra/bootstrap.sh broker
 	for build in $(PURE) $(COMPILED); do \

@@ -752,7 +752,11 @@ class _AbstractTransport:
         if self._queue:
             self._take_left()
         if not self._batches and not self._batch:
+            coalescing = self._coalescing
+            if coalescing.is_on:
+                self._resume()
             self._send_all(parts, deadline)
+            coalescing.wrote(self.sent_at)
             return
         size = BATCH_LIMIT + 1
         if self._batches:
@@ -812,6 +816,10 @@ class _AbstractTransport:
             self._send_batch(deadline)
         finally:
             self._release_write_lock(deadline)
+
+    def _resume(self) -> None:
+        """Have the kernel keep nothing of what comes behind a pause."""
+        self._coalescing.resume(monotonic() - self.sent_at)
 
     def _send_batch(self, deadline: Deadline | None) -> None:
         self._resume()
@@ -877,16 +885,6 @@ class _AbstractTransport:
             self._send_left(deadline)
 
     def _send_all(self, parts: list[Buffer], deadline: Deadline | None) -> None:
-        self._resume()
-        self._send_gathered(parts, deadline)
-        self._coalescing.wrote(self.sent_at)
-
-    def _resume(self) -> None:
-        """A write is about to go out."""
-        if self._coalescing.is_on:
-            self._coalescing.resume(monotonic() - self.sent_at)
-
-    def _send_gathered(self, parts: list[Buffer], deadline: Deadline | None) -> None:
         sent = 0
         # Whether part of it may have left: an exception then, whosever it is,
         # leaves a frame cut off.

@@ -5,7 +5,7 @@ cdef class Coalescing:
     cdef public object sock
     cdef readonly bint is_on
     cdef bint _is_awaited
-    cdef Py_ssize_t _writes
+    cdef Py_ssize_t _writes_left
     cdef double _looked
     cdef double _began
 

@@ -35,15 +35,15 @@ class Coalescing:
     One thread at a time writes, and one at a time waits.
     """
 
-    __slots__ = ('_began', '_is_awaited', '_looked', '_writes', 'is_on', 'sock')
+    __slots__ = ('_began', '_is_awaited', '_looked', '_writes_left', 'is_on', 'sock')
 
     def __init__(self) -> None:
         #: The socket; None where it is not to be done.
         self.sock: Any = None
         self.is_on = False
         self._is_awaited = False
-        self._writes = 0
-        # When the writes were looked at, and the first of a burst, in monotonic seconds.
+        self._writes_left = WRITES
+        # Until the next look. When was the last, and the first of a burst, in monotonic seconds.
         self._looked = 0.0
         self._began = 0.0
 
@@ -54,10 +54,10 @@ class Coalescing:
 
     def wrote(self, now: float) -> None:
         """A write has gone out, at that time."""
-        self._writes += 1
-        if self._writes < WRITES:
+        self._writes_left -= 1
+        if self._writes_left > 0:
             return
-        self._writes = 0
+        self._writes_left = WRITES
         if now - self._looked > WITHIN:
             self.stop()
             self._began = now

@@ -34,7 +34,7 @@ cdef class Outbound:
         object exchange,
         object routing_key,
         unsigned int flags,
-        bint may_leave=*,
+        bint may_leave,
     ) except -1
     cpdef bint settle(
         self, unsigned int channel_id, tuple method_sig, object delivery_tag, unsigned int flags
@@ -52,5 +52,5 @@ cdef class Outbound:
     cpdef interrupted(self, exc, long long before)
     @cython.locals(before=cython.longlong)
     cdef _write(
-        self, _AbstractTransport stream, list parts, Py_ssize_t frames, bint may_leave=*
+        self, _AbstractTransport stream, list parts, Py_ssize_t frames, bint may_leave
     )

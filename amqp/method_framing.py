@@ -245,7 +245,7 @@ class Outbound:
         exchange: Any,
         routing_key: Any,
         flags: int,
-        may_leave: bool = False,
+        may_leave: bool,
     ) -> bool:
         """Send basic.publish, if nothing is to be looked at before. False: nothing was sent.
 
@@ -270,7 +270,7 @@ class Outbound:
         frame = encode_settlement(channel_id, method_sig, delivery_tag, flags)
         if frame is None:
             return False
-        self._write(stream, [frame], 1)
+        self._write(stream, [frame], 1, False)
         return True
 
     def request(
@@ -290,7 +290,7 @@ class Outbound:
         sent = False
         try:
             replies.add(reply)
-            self._write(stream, [frame], 1)
+            self._write(stream, [frame], 1, False)
             sent = True
         finally:
             if not sent:
@@ -310,7 +310,7 @@ class Outbound:
         self._connection._interrupted(exc, before)
 
     def _write(
-        self, stream: _AbstractTransport, parts: list[Any], frames: int, may_leave: bool = False
+        self, stream: _AbstractTransport, parts: list[Any], frames: int, may_leave: bool
     ) -> None:
         before = self.octets_given()
         try:

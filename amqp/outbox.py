@@ -115,7 +115,7 @@ class Outbox:
             try:
                 confirmation = confirm_mode.number(NO_FLAGS, message, confirmation)
                 sent = confirmation is not None and outbound.publish(
-                    self.channel_id, message, exchange, routing_key, 0
+                    self.channel_id, message, exchange, routing_key, 0, False
                 )
             except BaseException as exc:
                 outbound.interrupted(exc, before)
