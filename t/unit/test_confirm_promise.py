@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from vine import barrier, promise
 
 from amqp.confirm_promise import ConfirmPromise
-from t.helpers.threads import Background
+from t.helpers.threads import SOON, Background
 
 
 @pytest.fixture
@@ -100,3 +102,42 @@ def test_no_callback_gets_lost_between_two_threads():
             made.then(seen.append)
         settler.result()
         assert seen == ['x'] * 3
+
+
+def test_one_that_is_settled_while_a_callback_is_added():
+    """Who settles it waits until the callback is there."""
+    looked, go_on, waits = threading.Event(), threading.Event(), threading.Event()
+    lock, seen = threading.Lock(), []
+
+    class Slow(ConfirmPromise):
+        @property
+        def _outcome(self):
+            found = self.__dict__.get('_outcome')
+            if not looked.is_set():
+                looked.set()
+                assert go_on.wait(SOON)
+            return found
+
+        @_outcome.setter
+        def _outcome(self, outcome):
+            self.__dict__['_outcome'] = outcome
+
+    class Guard:
+        def __enter__(self):
+            if not lock.acquire(blocking=False):
+                waits.set()
+                lock.acquire()
+
+        def __exit__(self, *exc_info):
+            lock.release()
+
+    made = Slow()
+    made._guard = Guard()
+    adding = Background(made.then, seen.append)
+    assert looked.wait(SOON)
+    settling = Background(made.fulfil, 'x')
+    assert waits.wait(SOON)
+    go_on.set()
+    adding.result()
+    settling.result()
+    assert seen == ['x']

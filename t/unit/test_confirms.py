@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+import amqp
 from amqp import confirms as module
 from amqp.confirms import Confirmation, PublisherConfirms
 
@@ -182,6 +183,42 @@ def test_a_confirmation_shows_its_end_last():
     assert confirmation.settled()
     assert confirmation.returned is returned
     assert confirmation.acknowledged is False
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='attributes of C are looked at directly')
+def test_nothing_is_noted_of_a_confirmation_that_shows_its_end():
+    """A waiter in another thread may go on at that moment, and ask."""
+    ends = []
+
+    class Watched(Confirmation):
+        @property
+        def returned(self):
+            return Confirmation.returned.__get__(self)
+
+        @returned.setter
+        def returned(self, returned):
+            ends.append(returned is not None and self.settled())
+            Confirmation.returned.__set__(self, returned)
+
+    class Confirms(PublisherConfirms):
+        def remember(self, confirmation):
+            ends.append(confirmation.settled())
+            super().remember(confirmation)
+
+    confirms = Confirms()
+    confirms.publish(Watched())
+    confirms.message_returned('another copy', 'like none')
+    (settled,) = confirms.settle(1, False, True)
+    assert settled.returned == 'another copy'
+    assert ends == [False] * 3
+
+
+def test_a_number_is_taken_back_behind_the_loss():
+    confirms = PublisherConfirms()
+    confirmation = publish(confirms)
+    assert confirms.fail(RuntimeError()) == [confirmation]
+    confirms.withdraw(confirmation)
+    assert confirms.last_tag == 0
 
 
 def test_untold_failures_are_bounded_and_counted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 
 import pytest
@@ -122,6 +123,27 @@ def test_what_a_channel_added_before_it_lost_its_state_is_passed_over(events, ch
     with pytest.raises(KeyError, match='new'):
         events.raise_next()
     assert not events.raise_next()
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='the queue is out of reach')
+def test_a_callback_that_another_thread_takes_first(events, channel):
+    """It falls between the look at the queue and the taking."""
+    seen, others = [], []
+
+    class Overtaken(deque):
+        def __bool__(self):
+            found = len(self) > 0
+            if found and not others:
+                others.append(None)
+                others.append(in_thread(events.run_next))
+            return found
+
+    events._callbacks = Overtaken()
+    events.postpone(channel, lambda: seen.append(threading.get_ident()))
+    assert events.run_next() is False
+    assert others == [None, True]
+    assert len(seen) == 1
+    assert seen != [threading.get_ident()]
 
 
 def test_clear(events, channel):

@@ -626,6 +626,34 @@ def test_a_reader_that_adds_an_event_before_the_role_is_taken(connection, reader
     assert seen == ['earlier', b'0', b'1']
 
 
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='the role is out of reach')
+def test_an_event_that_another_reader_adds_right_before_it_steps_down(
+    connection, reader, wire, seen
+):
+    """Before the role is taken, though behind all looks that come earlier."""
+    wire.send_raw(b''.join(delivery(1, body=b'%d' % each) for each in range(4)))
+    waiting(connection)
+    drained(connection)  # the rest is in user space now
+
+    class Role:
+        def __init__(self, role):
+            self._role = role
+
+        def try_take(self):
+            reader._role = self._role
+            assert Background(reader.look, 1).result() == 1
+            return self._role.try_take()
+
+        def is_mine(self):
+            return self._role.is_mine()
+
+    reader._role = Role(reader._role)
+    reader.deliver_next(False)
+    while len(seen) < 4:
+        drained(connection)
+    assert seen == [b'0', b'1', b'2', b'3']
+
+
 def test_beside_another_reader_it_is_none_of_ours(connection, reader, wire, seen):
     assert Background(reader._role.try_take).result()
     wire.send_raw(delivery(1, body=b'1'))

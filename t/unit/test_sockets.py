@@ -42,6 +42,19 @@ def test_a_shutdown_of_what_is_shut_down(monkeypatch, code):
     sockets.shut_down(None)
 
 
+def test_a_shutdown_leaves_a_session_to_the_thread_that_uses_it(pair):
+    """An SSLSocket's own way would forget it."""
+
+    class Layered(socket.socket):
+        def shutdown(self, how):
+            raise AssertionError(how)
+
+    ours, other = pair
+    with Layered(fileno=ours.detach()) as layered:
+        sockets.shut_down(layered)
+        assert other.recv(1) == b''
+
+
 def test_a_shutdown_that_fails_otherwise(monkeypatch):
     monkeypatch.setattr(sockets, '_socket', failing(errno.ENOTSOCK))
     with pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)):

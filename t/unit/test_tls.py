@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
+from functools import partial
 
 import pytest
 import trustme
@@ -300,6 +302,49 @@ def test_closed_by_another_thread_meanwhile(operation):
             stream.transport.write(b'x', soon())
         else:
             stream.transport.read_frame(soon())
+    stream.close()
+
+
+class WatchedLock:
+    """A lock that tells when a thread has to wait for it."""
+
+    def __init__(self):
+        self._lock, self.is_awaited = threading.Lock(), threading.Event()
+
+    def __enter__(self):
+        if not self._lock.acquire(blocking=False):
+            self.is_awaited.set()
+            self._lock.acquire()
+
+    def __exit__(self, *exc_info):
+        self._lock.release()
+
+
+@pytest.mark.parametrize('first', ['recv_into', 'send'])
+def test_reading_and_writing_at_the_same_time(first):
+    """OpenSSL is asked for one at a time: the other waits until that call is over."""
+    calls, others = [], []
+
+    def step(name, sock, *args):
+        calls.append(f'{name} begins')
+        if name == first:
+            others.append(Background(operations[1]))
+            assert lock.is_awaited.wait(SOON)
+        result = getattr(sock, name)(*args)
+        calls.append(f'{name} ends')
+        return result
+
+    scripts = {name: [partial(step, name)] for name in ('recv_into', 'send')}
+    stream = tls_stream(**scripts)
+    transport, frame = stream.transport, encode(1, 1, b'abc')
+    lock = transport._session_lock = WatchedLock()
+    stream.peer.sendall(frame)
+    reading, writing = partial(transport.read_frame, soon()), partial(transport.write, b'x', soon())
+    operations = (reading, writing) if first == 'recv_into' else (writing, reading)
+    second = 'send' if first == 'recv_into' else 'recv_into'
+    operations[0]()
+    others[0].result()
+    assert calls == [f'{first} begins', f'{first} ends', f'{second} begins', f'{second} ends']
     stream.close()
 
 

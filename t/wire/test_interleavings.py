@@ -7,6 +7,8 @@ goes on.
 from __future__ import annotations
 
 import threading
+from collections import deque
+from math import inf
 from types import SimpleNamespace
 
 import pytest
@@ -106,6 +108,11 @@ def watch_write_lock(transport):
     return watched.is_awaited.is_set
 
 
+def look_no_more(connection):
+    """Have messages go out the short way, however long ago the last look at the socket was."""
+    connection._outbound.next_look = inf
+
+
 # -- replies
 
 
@@ -129,6 +136,20 @@ def test_a_reply_that_is_read_before_its_request_has_returned(peer, connect, sto
     stop.wait()
     connection.drain_events(timeout=SOON)
     assert not channel._replies
+    stop.go_on()
+    assert asking.result().queue == 'q'
+
+
+def test_a_reply_to_a_request_whose_short_way_has_not_returned(peer, connect, stop):
+    """Its place is there already, too."""
+    peer.serve()
+    connection = connect()
+    channel = connection.channel()
+    send = stop.behind(lambda sock, data: sock.send(data))
+    fake(SimpleNamespace(transport=connection.transport), send=[send])
+    asking = Background(channel.queue_declare, 'q')
+    stop.wait()
+    connection.drain_events(timeout=SOON)
     stop.go_on()
     assert asking.result().queue == 'q'
 
@@ -232,6 +253,39 @@ def test_two_that_ask_why_the_channel_was_closed(peer, connect, stop):
     channel._outbox = outbox
 
 
+def test_two_that_tell_of_the_end_of_a_channel(peer, connect, stop):
+    """It is told once."""
+    peer.serve()
+    connection, told = connect(), []
+    connection.channel().close()
+
+    class Channel(amqp.Channel):
+        @property
+        def _is_up(self):
+            found = self.__dict__['_is_up']
+            if threading.current_thread() is not threading.main_thread():
+                stop()
+            return found
+
+        @_is_up.setter
+        def _is_up(self, value):
+            self.__dict__['_is_up'] = value
+
+    channel = Channel(connection)
+    channel.open()
+    channel.events['close'].add(told.append)
+    lock = channel._opening_lock = WatchedLock(threading.RLock())
+    telling = [Background(channel._tell_of_end, None)]
+    stop.wait()
+    telling.append(Background(channel._tell_of_end, None))
+    assert lock.is_awaited.wait(SOON)
+    stop.go_on()
+    for each in telling:
+        each.result()
+    connection._run_lasting()
+    assert told == [None]
+
+
 @pytest.mark.parametrize('way', ['short', 'long'])
 def test_a_request_before_what_the_channel_was_is_forgotten(peer, connect, stop, way):
     """It isn't opened again until then, or its new life would end with the old one."""
@@ -244,6 +298,110 @@ def test_a_request_before_what_the_channel_was_is_forgotten(peer, connect, stop,
     ask_behind_a_close(connection, channel, wire, stop)
     assert channel.queue_declare('later').queue == 'later'
     assert len(wire.seen(commands.Channel.Open)) == 2
+
+
+def test_a_number_whose_close_is_yet_to_be_answered(peer, connect, stop):
+    """It names no other channel until then, or the close-ok would seem to be about that one."""
+    peer.serve(handshake={'channel_max': 1})
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    connection._answer = stop.before(connection._answer)
+    wire.send(1, commands.Channel.Close(404, 'NOT_FOUND', 50, 10))
+    draining = Background(connection.drain_events, timeout=SOON)
+    stop.wait()
+    channel.collect()
+    with pytest.raises(amqp.ResourceError):
+        connection.channel()
+    stop.go_on()
+    draining.result()
+    assert wire.seen(commands.Channel.CloseOk)
+    assert len(wire.seen(commands.Channel.Open)) == 1
+
+
+def test_a_connection_that_ends_while_a_method_is_acted_upon(peer, connect, stop):
+    """What the method brings about goes where nobody looks; it is no error of its own."""
+    peer.serve(confirms=False)
+    connection = connect()
+    channel = connection.channel()
+    channel.confirm_select()
+    channel.basic_publish(Message('x'), routing_key='q')
+
+    class Events(dict):
+        def get(self, *args):
+            found = super().get(*args)
+            stop()
+            return found
+
+    channel.events = Events(basic_ack={lambda *args: None})
+    peer.wire().send(1, commands.Basic.Ack(1))
+    draining = Background(drain_until, connection, lambda: False)
+    stop.wait()
+    connection.collect()
+    stop.go_on()
+    assert isinstance(draining.error(), LOST)
+
+
+def test_two_threads_that_cancel_a_stream(peer, connect, stop):
+    """One of them does."""
+    peer.serve()
+    channel = connect().channel()
+    stream = channel.consume('q')
+    channel.basic_cancel = stop.before(channel.basic_cancel)
+    first = Background(stream.cancel)
+    stop.wait()
+    stream.cancel()
+    stop.go_on()
+    first.result()
+    assert len(peer.wire().seen(commands.Basic.Cancel)) == 1
+
+
+def test_messages_of_a_stream_that_two_threads_read(peer, connect, stop):
+    """The second isn't read before the first is where it belongs."""
+    peer.serve()
+    connection = connect()
+    channel, wire = connection.channel(), peer.wire()
+    stream = channel.consume('q', no_ack=True)
+    feed = channel._inbox.streams[stream.consumer_tag]
+
+    class Slow(deque):
+        def append(self, message):
+            stop()
+            super().append(message)
+
+    feed.messages = Slow()
+    wire.deliver(1, stream.consumer_tag, 1)
+    reading = [Background(connection.drain_events, timeout=SOON)]
+    stop.wait()
+    wire.deliver(1, stream.consumer_tag, 2)
+    reading.append(Background(connection.drain_events, timeout=SOON))
+    until(lambda: connection._reader._role._waiting)
+    stop.go_on()
+    for each in reading:
+        each.result()
+    assert [message.delivery_tag for message in feed.messages] == [1, 2]
+
+
+def test_two_that_publish_where_there_is_room_for_one(peer, connect, stop):
+    """The one that comes second waits, though it has seen the room."""
+    peer.serve(confirms=False)
+    channel, wire = connect().channel(), peer.wire()
+    channel.confirm_select(window=1)
+    waits, wait_for_room = threading.Event(), channel._wait_for_room
+
+    def wait(*args):
+        waits.set()
+        wait_for_room(*args)
+
+    channel._wait_for_room = wait
+    channel._prepare = stop.behind(channel._prepare)
+    second = Background(channel.basic_publish, Message('2'), routing_key='q', timeout=SOON)
+    stop.wait()
+    channel.basic_publish(Message('1'), routing_key='q')
+    stop.go_on()
+    assert waits.wait(SOON)
+    wire.send(1, commands.Basic.Ack(1))
+    second.result()
+    assert [message.body for message in wire.messages(2)] == [b'1', b'2']
 
 
 def test_two_threads_that_enter_confirm_mode_at_the_same_moment(peer, connect):
@@ -327,6 +485,7 @@ def test_a_message_left_to_a_write_that_is_cut_off(peer, connect, stop):
     fake(SimpleNamespace(transport=connection.transport), send=steps)
     cut_off = Background(first.basic_publish, Message('x'), routing_key='q')
     stop.wait()
+    look_no_more(connection)
     Background(second.basic_publish, Message('y'), routing_key='q').result()
     stop.go_on()
     assert isinstance(cut_off.error(), LOST)
@@ -352,6 +511,7 @@ def test_a_message_left_to_another_thread_and_a_request_behind_it(peer, connect,
     is_awaited = watch_write_lock(transport)
     writing = Background(first.basic_publish, Message('x'), routing_key='q')
     stop.wait()
+    look_no_more(connection)
     Background(second.basic_publish, Message('y'), routing_key='q').result()
     asking = Background(second.queue_declare, 'q')
     until(is_awaited)
@@ -360,6 +520,26 @@ def test_a_message_left_to_another_thread_and_a_request_behind_it(peer, connect,
     assert asking.result().queue == 'q'
     sent = [frame.name for number, frame in peer.wire().received if number == second.channel_id]
     assert sent[-4:] == ['Basic.Publish', 'ContentHeader', 'ContentBody', 'Queue.Declare']
+
+
+@pytest.mark.parametrize('way', ['short', 'long'])
+def test_a_message_left_to_a_write_that_nothing_follows(peer, connect, stop, way):
+    """Who was writing sends it."""
+    peer.serve()
+    connection = connect()
+    first, second = connection.channel(), connection.channel()
+    if way == 'long':
+        first._outbox.outbound = None
+    send = stop.behind(lambda sock, data: sock.send(data))
+    fake(SimpleNamespace(transport=connection.transport), send=[send])
+    writing = Background(first.basic_ack, 1)
+    stop.wait()
+    look_no_more(connection)
+    Background(second.basic_publish, Message('y'), routing_key='q').result()
+    assert len(connection.transport._queue) == 1
+    stop.go_on()
+    writing.result()
+    assert [message.body for message in peer.wire().messages(1)] == [b'y']
 
 
 def test_a_write_behind_one_whose_thread_has_not_told_yet(peer, connect):
@@ -441,6 +621,108 @@ def test_a_close_beside_another(peer, connect, stop):
     first.result()
     assert not connection.connected
     assert len(peer.wire().seen(commands.Connection.Close)) == 1
+
+
+class Stopping(amqp.Connection):
+    """One that calls `looked` behind each look at its transport, and at whether it is blocked."""
+
+    def looked(self):
+        pass
+
+    @property
+    def _transport(self):
+        found = self.__dict__.get('_transport')
+        self.looked()
+        return found
+
+    @_transport.setter
+    def _transport(self, transport):
+        self.__dict__['_transport'] = transport
+
+    @property
+    def _blocked_reason(self):
+        self.looked()
+        return self.__dict__.get('_blocked_reason')
+
+    @_blocked_reason.setter
+    def _blocked_reason(self, reason):
+        self.__dict__['_blocked_reason'] = reason
+
+
+def test_a_connection_that_ends_while_it_is_looked_at(peer, connect, stop):
+    peer.serve()
+    connection = connect(cls=Stopping)
+    connection.looked = stop
+    looking = Background(lambda: connection.connected)
+    stop.wait()
+    connection.collect()
+    stop.go_on()
+    assert looking.result() is False
+
+
+def test_a_connection_that_ends_between_the_looks_of_a_publish(peer, connect, stop):
+    """The last of them tells."""
+    peer.serve()
+    connection = connect(cls=Stopping)
+    channel, look = connection.channel(), connection._look
+
+    def look_and_stop():
+        look()
+        connection.looked = stop
+
+    connection._look, connection._next_look = look_and_stop, 0.0
+    publishing = Background(channel.basic_publish, Message('x'), routing_key='q', timeout=SOON)
+    stop.wait()
+    connection.collect()
+    stop.go_on()
+    assert isinstance(publishing.error(), LOST)
+
+
+def test_two_threads_that_ask_for_the_first_timer(peer, connect, stop):
+    """Both are called."""
+    peer.serve()
+    connection, called = connect(), []
+    connection._make_timers = stop.before(connection._make_timers)
+    first = Background(connection.call_later, 0, lambda: called.append(1))
+    stop.wait()
+    connection.call_later(0, lambda: called.append(2))
+    stop.go_on()
+    first.result()
+    for _ in range(2):
+        connection.drain_events(timeout=SOON)
+    assert sorted(called) == [1, 2]
+
+
+def test_a_timer_between_the_look_at_them_and_the_wait(peer, connect, stop):
+    """There is nothing to wake the thread by yet: it looks again."""
+    peer.serve()
+    connection, called = connect(), []
+    connection._be_wakeable = stop.before(connection._be_wakeable)
+    draining = Background(connection.drain_events, timeout=SOON)
+    stop.wait()
+    assert not connection.transport.is_wakeable()
+    connection.call_soon_threadsafe(lambda: called.append(1))
+    stop.go_on()
+    draining.result()
+    assert called == [1]
+
+
+def test_a_heartbeat_that_is_due_beside_a_write(peer, connect, stop):
+    """What another thread is writing stands for it: that is no error, and no reason to wait."""
+    peer.serve(handshake={'heartbeat': 60})
+    connection = connect(heartbeat=60)
+    channel, transport = connection.channel(), connection.transport
+    send = stop.before(lambda sock, data: sock.send(data))
+    fake(SimpleNamespace(transport=transport), send=[send])
+    writing = Background(channel.basic_publish, Message('x'), routing_key='q')
+    stop.wait()
+    transport.sent_at -= 1_000
+    connection._heartbeat.last_sent -= 1_000
+    Background(connection.heartbeat_tick).result()
+    stop.go_on()
+    writing.result()
+    assert connection.connected
+    assert peer.wire().messages(1)
 
 
 def test_two_threads_that_start_the_heartbeat_thread(peer, connect, monkeypatch):
