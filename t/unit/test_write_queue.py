@@ -9,7 +9,7 @@ import pytest
 from amqp import abstract_transport as module
 from amqp.exceptions import RecoverableConnectionError
 from amqp.write_queue import LARGEST, MOST, WriteQueue
-from t.helpers.streams import fake, received, soon
+from t.helpers.streams import encode, fake, received, soon
 from t.helpers.threads import SOON, Background, Interrupted, until
 
 BATCH = object()
@@ -270,3 +270,48 @@ def test_a_signal_handler_sends_nothing_of_others_amid_a_write(stream):
         assert transport.bytes_sent == 0
     transport._release_write_lock()
     assert received(stream, 4) == b'left'
+
+
+def test_threads_keep_their_order(stream):
+    """Some leave their writes, and write by themselves in between."""
+    transport, count = stream.transport, 1000
+    fake(stream)  # lets other threads run as it sends, in both builds
+
+    def write(letter):
+        for number in range(count):
+            frame = encode(1, ord(letter), b'%06d' % number)
+            transport.write_gathered([frame], 1, number % 10 != 0)
+
+    letters = 'abcdef'
+    peer = Background(received, stream, len(letters) * count * len(encode(1, 1, b'%06d' % 0)))
+    for writer in [Background(write, letter) for letter in letters]:
+        writer.result()
+    octets = peer.result()
+    seen = dict.fromkeys(map(ord, letters), 0)
+    for offset in range(0, len(octets), len(encode(1, 1, b'%06d' % 0))):
+        channel = int.from_bytes(octets[offset + 1 : offset + 3], 'big')
+        assert int(octets[offset + 7 : offset + 13]) == seen[channel]
+        seen[channel] += 1
+    assert set(seen.values()) == {count}
+    assert transport.frames_sent == len(letters) * count
+
+
+def test_nothing_stays_behind(stream):
+    """Of some threads that write at the same time; nobody writes behind them."""
+    transport, threads, rounds = stream.transport, 6, 300
+    fake(stream)
+    barrier = threading.Barrier(threads + 1, timeout=SOON)
+
+    def write(letter):
+        for _ in range(rounds):
+            barrier.wait()
+            transport.write_gathered([letter], 1, True)
+            barrier.wait()
+
+    writers = [Background(write, b'%d' % number) for number in range(threads)]
+    for _ in range(rounds):
+        barrier.wait()
+        barrier.wait()
+        assert sorted(received(stream, threads)) == list(b'012345')
+    for writer in writers:
+        writer.result()
