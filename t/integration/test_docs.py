@@ -73,18 +73,23 @@ def test_asyncio_consumer(connection: amqp.Connection, queue: str) -> None:
     seen = []
 
     async def consume() -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
         def on_message(message: amqp.Message) -> None:
             message.channel.basic_ack(message.delivery_tag)
             seen.append(message.body)
             if len(seen) == 20:
-                consumer.stop()
+                loop.call_soon_threadsafe(done.set)
 
         consumer = consumer_class(connection, queue, on_message)
         for number in range(20):
             await asyncio.to_thread(
                 publisher.basic_publish_confirm, amqp.Message(str(number)), routing_key=queue
             )
-        await asyncio.wait_for(consumer.lost, 30)
+        # Not before the last confirm, which may come behind the last message.
+        await asyncio.wait_for(done.wait(), 30)
+        consumer.stop()
+        await consumer.lost
 
     asyncio.run(consume())
     assert seen == [str(number) for number in range(20)]
