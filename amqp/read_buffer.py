@@ -191,11 +191,11 @@ class ReadBuffer:
     def _move(self, capacity: int) -> None:
         """Have what is held begin in front."""
         held = self.data[self.start : self.end]
-        if capacity != len(self.data):
-            self.data = bytearray(capacity)
-        self.data[: len(held)] = held
-        self.start, self.end = 0, len(held)
-        self._full = False
+        count = len(held)
+        data = self.data if capacity == len(self.data) else bytearray(capacity)
+        # No call from here on: what a signal handler raised would leave it half moved.
+        data[:count] = held
+        self.data, self.start, self.end, self._full = data, 0, count, False
 
     def _is_amid_body(self) -> bool:
         body = self._body
@@ -219,11 +219,11 @@ class ReadBuffer:
                 self._move(CAPACITY)
             return
         begun = self.data[self.start + HEADER_SIZE : self.end]
-        awaited[: len(begun)] = begun
-        self.awaited, self._body = awaited, body
-        self._awaited_header = (frame_type, channel)
-        self._awaited_filled = len(begun)
-        self.start = self.end = 0
+        filled = len(begun)
+        awaited[:filled] = begun
+        # As in `_move`: at once, or not at all.
+        self._awaited_header, self._body = (frame_type, channel), body
+        self.awaited, self._awaited_filled, self.start, self.end = awaited, filled, 0, 0
         if body is not None:
             # There may be more such: what is read ahead of them is copied.
             self._full = False
@@ -236,10 +236,11 @@ class ReadBuffer:
         if self.data[self.start] != FRAME_END:
             raise _end_error(self.data[self.start], frame_type, channel)
         payload = awaited if self._body is not None else bytes(awaited)
-        self.awaited = self._body = None
         if frame_type == FRAME_HEADER:
             self.messages_read += 1
+        # First: where a signal handler raises in between, the count tells of it.
         self.hand_out(self.start + 1, 1)
+        self.awaited = self._body = None
         return frame_type, channel, payload
 
     def _header_error(self, frame_type: int, channel: int, size: int) -> FrameError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from struct import pack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import amqp
 from amqp.body_buffer import BodyBuffer
 from amqp.exceptions import FrameError
 from amqp.read_buffer import CAPACITY, DIRECT_SIZE, GROWTH, IDLE_CAPACITY, ReadBuffer
+from t.helpers.threads import Interrupted
 
 FRAME_MAX = 3 * CAPACITY
 
@@ -339,3 +342,51 @@ def test_a_wrong_end_octet_of_a_large_frame():
     assert feed.buffer.has_frame()
     with pytest.raises(FrameError, match='0xcd'):
         feed.buffer.next_frame()
+
+
+@pytest.mark.skipif(amqp.speedups == 'compiled', reason='no handler runs within C')
+def test_a_signal_handler_that_raises_anywhere_within():
+    """Nothing is lost, or the number of frames tells that one was taken and not handed out."""
+    payloads = [b'a' * 3000, b'b' * 300_000, b'c' * 3000, b'd']
+    octets = b''.join(encode(3, 1, payload) for payload in payloads)
+    step, interrupted = 0, True
+    while interrupted:
+        step += 1
+        interrupted, handed_out, frames_read = receive_interrupted(octets, step)
+        assert handed_out == payloads or frames_read > len(handed_out)
+    assert step > 20
+
+
+def receive_interrupted(octets, step):
+    """Whether there is such a step of a call, what was handed out, and how many frames were."""
+    buffer, rest, handed_out = ReadBuffer(1 << 20), memoryview(octets), []
+    steps = iter(range(1, step + 1))
+
+    def count(*event):
+        if next(steps, step) == step:
+            raise Interrupted
+
+    def call(function):
+        sys.setprofile(count if interrupted is False else None)
+        try:
+            return function()
+        finally:
+            sys.setprofile(None)
+
+    interrupted = False
+    while len(handed_out) < 4 and buffer.frames_read == len(handed_out):
+        try:
+            frame = call(buffer.next_frame)
+            if frame is not None:
+                handed_out.append(bytes(frame[2]))
+                continue
+            room = call(buffer.space)
+        except Interrupted:
+            interrupted = True
+            continue
+        taken = rest[: len(room)]
+        assert taken, 'more is awaited than has been sent'
+        room[: len(taken)] = taken
+        rest = rest[len(taken) :]
+        buffer.received(len(taken))
+    return interrupted, handed_out, buffer.frames_read
