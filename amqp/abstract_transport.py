@@ -311,13 +311,14 @@ class _AbstractTransport:
             self._borrowed = 0
 
     def _release_socket(self) -> None:
-        # Forgotten after it is closed: a signal handler may raise in between.
-        if self.sock is not None:
-            self.sock.close()
-            self.sock = self._coalescing.sock = None
+        # Forgotten after it is closed, and the socket last, by which `close` goes: a
+        # signal handler may raise in between.
         if self._waker is not None:
             self._waker.close()
             self._waker = None
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = self._coalescing.sock = None
 
     def peer_is_there(self) -> bool:
         """Whether the stream is open as far as the kernel knows; takes no byte of it."""

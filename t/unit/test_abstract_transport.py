@@ -958,3 +958,21 @@ def test_a_close_that_is_interrupted_is_completed_by_the_next(stream):
     stream.transport.close()
     assert sock.fileno() == -1
     assert stream.transport.sock is None
+
+
+def test_a_close_that_a_signal_handler_interrupts_is_completed_by_the_next(stream):
+    """Also where it was about to free what wakes a wait."""
+    transport, closed = stream.transport, []
+
+    class Waker:
+        def close(self):
+            closed.append(len(closed))
+            if len(closed) == 1:
+                raise Interrupted
+
+    transport._waker = Waker()
+    with pytest.raises(Interrupted):
+        transport.close()
+    transport.close()
+    assert closed == [0, 1]
+    assert transport.sock is None
